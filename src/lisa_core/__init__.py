@@ -1,0 +1,81 @@
+"""Language-instructed segmentation: an image and a sentence go in, a mask comes out.
+
+These are the public names, for users and for plugins. Those that need torch are imported on first use (PEP 562), so
+that a plugin can announce itself, and `lisa --help` can run, without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lisa_core.errors import CheckpointError, ConfigError, DataError, LisaError, PluginError
+from lisa_core.hookspecs import hookimpl
+from lisa_core.types import API_VERSION, DatasetSpec, VLMSpec
+
+if TYPE_CHECKING:
+    from lisa_core.hf import HFVLM
+    from lisa_core.model import LisaModel
+    from lisa_core.segmenter import Segmentation, Segmenter
+    from lisa_core.tiny import tiny_tokenizer
+    from lisa_core.vlm import SEG_TOKEN, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
+
+    __version__: str
+
+__all__ = [
+    "API_VERSION",
+    "HFVLM",
+    "SEG_TOKEN",
+    "VLM",
+    "Batch",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DatasetSpec",
+    "ImageFeatures",
+    "LisaError",
+    "LisaModel",
+    "PluginError",
+    "Segmentation",
+    "Segmenter",
+    "VLMDims",
+    "VLMOutput",
+    "VLMSpec",
+    "__version__",
+    "full_content",
+    "hookimpl",
+    "tiny_tokenizer",
+]
+
+_LAZY = {
+    "Batch": "lisa_core.vlm",
+    "HFVLM": "lisa_core.hf",
+    "ImageFeatures": "lisa_core.vlm",
+    "LisaModel": "lisa_core.model",
+    "SEG_TOKEN": "lisa_core.vlm",
+    "Segmentation": "lisa_core.segmenter",
+    "Segmenter": "lisa_core.segmenter",
+    "VLM": "lisa_core.vlm",
+    "VLMDims": "lisa_core.vlm",
+    "VLMOutput": "lisa_core.vlm",
+    "full_content": "lisa_core.vlm",
+    "tiny_tokenizer": "lisa_core.tiny",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a torch-backed name, or read the installed version, when it is first asked for."""
+    if name == "__version__":
+        from lisa_core.registry import core_version
+
+        value: Any = core_version()
+    elif name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,53 @@
+"""Build a LisaModel from its config: find the family, load it, put SAM's parts and the connectors around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from torch import nn
+
+from lisa_core.config import ModelConfig
+from lisa_core.model import LisaModel
+from lisa_core.registry import get_registry
+from lisa_core.sam import SAM_SIZES, SamImageEncoder, SamMaskDecoder, SamSize, load_sam_weights
+from lisa_core.vlm import VLM
+
+
+def vlm_source(config: ModelConfig) -> str:
+    """The name or folder the VLM is loaded from, defaults resolved."""
+    if config.image_encoder_model_name and config.text_encoder_model_name:
+        return f"{config.image_encoder_model_name}+{config.text_encoder_model_name}"
+    return config.vlm_model_name or get_registry().vlm_spec(config.vlm).default_checkpoint
+
+
+def sam_size(config: ModelConfig) -> SamSize:
+    """The shape of SAM's parts, overrides applied."""
+    size = SAM_SIZES[config.sam_size_name]
+    changes = {"prompt_dim": config.sam_prompt_dim, "decoder_depth": config.sam_decoder_depth}
+    return dataclasses.replace(size, **{key: value for key, value in changes.items() if value is not None})
+
+
+def build_vlm(config: ModelConfig, vlm_folder: Path | None = None) -> VLM:
+    """The VLM of a config.
+
+    Args:
+        config: names the family and where it is loaded from.
+        vlm_folder: what `VLM.save_config` wrote, for a model whose weights come from a checkpoint of ours alone.
+    """
+    cls = get_registry().load_vlm_class(config.vlm)
+    if not config.is_tiny:
+        return cls.from_pretrained(vlm_source(config))
+    return cls.from_config(vlm_folder) if vlm_folder is not None else cls.tiny()
+
+
+def build_model(config: ModelConfig, vlm_folder: Path | None = None) -> LisaModel:
+    """The whole model, on the CPU, in float32; SAM's weights are read if the config names a checkpoint."""
+    vlm = build_vlm(config, vlm_folder)
+    size = sam_size(config)
+    decoder = SamMaskDecoder(size)
+    encoder = SamImageEncoder(size) if config.mask_features == "sam" else None
+    if config.sam_checkpoint is not None:
+        parts: list[nn.Module] = [decoder] if encoder is None else [decoder, encoder]
+        load_sam_weights(parts, Path(config.sam_checkpoint).expanduser())
+    return LisaModel(vlm, decoder, config, encoder)

@@ -1,0 +1,1 @@
+"""The command line `lisa`: one thin file per command, mounted in `app.py`."""

@@ -1,0 +1,104 @@
+"""The `lisa` command. Errors a user can mend are one line on stderr and exit code 2; a crash is a traceback and 1.
+
+The command modules import torch and transformers inside their functions only, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lisa_core.cli.data import app as data
+from lisa_core.cli.eval import evaluate
+from lisa_core.cli.plugins import plugins
+from lisa_core.cli.segment import segment
+from lisa_core.cli.train import train
+from lisa_core.errors import LisaError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells report it: 128 + SIGINT."""
+
+
+class LisaGroup(TyperGroup):
+    """A group of commands whose user errors, bad options included, come out as one line."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options that stand before the command."""
+        with _one_line_errors(debug=False):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse and run the command."""
+        with _one_line_errors(debug=bool(ctx.params.get("debug"))):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line_errors(debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except LisaError as error:
+        if debug:
+            raise
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        # Usage errors are known by their shape: typer bundles click or depends on it, as its version goes. The one
+        # that asks for the help page is left to typer.
+        if not hasattr(error, "format_message") or type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        context = getattr(error, "ctx", None)
+        hint = f" (see `{context.command_path} --help`)" if context is not None else ""
+        _fail(f"{error.format_message()}{hint}", getattr(error, "exit_code", 2))
+
+
+def _fail(message: str, code: int) -> None:
+    print("lisa: error:", *message.split(), file=sys.stderr)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    name="lisa",
+    cls=LisaGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a crash shows Python's own traceback, complete and without local values
+    rich_markup_mode="rich",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from lisa_core import __version__
+
+        print(f"lisa {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def lisa(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error instead of one line.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Segment what a sentence names in an image, with any vision-language model."""
+
+
+app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("segment")(segment)
+app.add_typer(data, name="data")
+app.command("plugins")(plugins)
+
+
+def main() -> None:
+    """Run the command line; the console script `lisa` and `python -m lisa_core` start here."""
+    app()

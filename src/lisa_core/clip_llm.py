@@ -1,0 +1,237 @@
+"""`clip-llm`: the traditional pair, a vision tower and any causal language model, joined by a trained projector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SiglipVisionModel,
+)
+
+from lisa_core.errors import ConfigError
+from lisa_core.loading import load_errors
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text
+from lisa_core.tiny import tiny_tokenizer
+from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
+
+# Used when the tokenizer has no chat template of its own, as base models do not.
+_PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | upper }}: {{ message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+# Full image-text checkpoints of which only the vision half is wanted.
+_VISION_HALVES = {"clip": CLIPVisionModel, "siglip": SiglipVisionModel}
+
+
+class ClipLLM(VLM):
+    """A vision tower and a causal language model; in joint fusion the projected patches stand before the text.
+
+    The projector is the two-layer MLP of LLaVA-1.5 (arXiv:2310.03744, section 3.3).
+    """
+
+    family: ClassVar[str] = "clip-llm"
+
+    def __init__(self, vision: Any, language: Any, image_processor: Any, tokenizer: Any) -> None:
+        super().__init__()
+        self.vision = vision
+        self.language = language
+        self.image_processor = image_processor
+        self.tokenizer = tokenizer
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = _PLAIN_TEMPLATE
+        add_seg_token(tokenizer, language)
+        dims = self.dims
+        self.projector = nn.Sequential(nn.Linear(dims.vision, dims.text), nn.GELU(), nn.Linear(dims.text, dims.text))
+
+    @classmethod
+    def from_pretrained(cls, model_name: str, **options: Any) -> ClipLLM:
+        """Load the two halves, each from a hub name or a local folder.
+
+        Args:
+            model_name: `"IMAGE_ENCODER+TEXT_ENCODER"`.
+            options: none are known.
+
+        Raises:
+            ConfigError: if either half cannot be loaded.
+        """
+        if options:
+            raise ConfigError(f"clip-llm has no option {', '.join(sorted(options))}")
+        image_name, plus, text_name = model_name.partition("+")
+        if not plus or not image_name or not text_name:
+            raise ConfigError(
+                f"clip-llm needs two models, not {model_name}: "
+                "use --image-encoder-model-name and --text-encoder-model-name"
+            )
+        with load_errors(image_name):
+            config = AutoConfig.from_pretrained(image_name)
+            loader = _VISION_HALVES.get(config.model_type, AutoModel)
+            vision = loader.from_pretrained(image_name, dtype=torch.float32)
+            image_processor = AutoImageProcessor.from_pretrained(image_name)
+        with load_errors(text_name):
+            language = AutoModelForCausalLM.from_pretrained(text_name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(text_name)
+        return cls(vision, language, image_processor, tokenizer)
+
+    @classmethod
+    def from_config(cls, folder: Path) -> ClipLLM:
+        """Build the two halves described in `folder`, with random weights."""
+        with load_errors(str(folder)):
+            return cls(
+                AutoModel.from_config(AutoConfig.from_pretrained(folder / "vision")),
+                AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder / "language")),
+                AutoImageProcessor.from_pretrained(folder / "vision"),
+                AutoTokenizer.from_pretrained(folder / "language"),
+            )
+
+    @classmethod
+    def tiny(cls) -> ClipLLM:
+        """A small CLIP vision tower (96-pixel images, 8-pixel patches) and a small Qwen3."""
+        tokenizer = tiny_tokenizer()
+        size, width = 96, 128
+        vision = CLIPVisionConfig(
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            image_size=size,
+            patch_size=8,
+        )
+        language = Qwen3Config(
+            hidden_size=width,
+            intermediate_size=3 * width,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            head_dim=32,
+            vocab_size=len(tokenizer) + 1,  # [SEG]
+            max_position_embeddings=4096,
+            # The usual 0.02 suits wide models; at this width signals would all but vanish between layers.
+            initializer_range=0.08,
+            tie_word_embeddings=False,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        processor = CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+        return cls(CLIPVisionModel(vision), Qwen3ForCausalLM(language), processor, tokenizer)
+
+    def save_config(self, folder: Path) -> None:
+        """Write both halves' configs, the image processor and the tokenizer."""
+        for half, parts in {
+            "vision": (self.vision.config, self.image_processor),
+            "language": (self.language.config, self.tokenizer),
+        }.items():
+            for part in parts:
+                part.save_pretrained(folder / half)
+
+    @property
+    def dims(self) -> VLMDims:
+        """Hidden sizes of the two halves."""
+        return VLMDims(vision=self.vision.config.hidden_size, text=self.language.config.hidden_size)
+
+    @property
+    def pretrained_prefixes(self) -> tuple[str, ...]:
+        """Both halves; the projector is always the run's own."""
+        return ("vision.", "language.")
+
+    def preprocess(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        answers: Sequence[str] | None = None,
+        image_index: Sequence[int] | None = None,
+        joint: bool = True,
+    ) -> Batch:
+        """Squash the pictures to the tower's square and tokenize; see `VLM.preprocess`."""
+        size = self.vision.config.image_size
+        # CLIP's default, resize and centre crop, would lose the sides of every picture that is not square.
+        pixels = self.image_processor(
+            list(images),
+            do_resize=True,
+            size={"height": size, "width": size},
+            do_center_crop=False,
+            return_tensors="pt",
+        )["pixel_values"]
+        index = torch.arange(len(questions)) if image_index is None else torch.tensor(list(image_index))
+        batch: Batch = {"image_index": index, "pixel_values": pixels}
+        batch.update(pad_text(self.tokenizer, list(questions)))
+        if joint:
+            prompts, replies = chat_rows(self.tokenizer, questions, answers, with_image=False)
+            rows = self.tokenizer(
+                [prompt + reply for prompt, reply in zip(prompts, replies)], padding=True, return_tensors="pt"
+            )
+            batch["input_ids"], batch["attention_mask"] = rows["input_ids"], rows["attention_mask"]
+            batch["labels"] = answer_labels(self.tokenizer, rows["input_ids"], rows["attention_mask"], replies)
+        return batch
+
+    def encode_image(self, batch: Batch) -> ImageFeatures:
+        """The tower's last hidden states without its class (and register) tokens."""
+        pixels = batch["pixel_values"].to(self.vision.dtype)
+        sequence = self.vision(pixel_values=pixels).last_hidden_state
+        side = self.vision.config.image_size // self.vision.config.patch_size
+        sequence = sequence[:, sequence.shape[1] - side * side :]
+        grid = sequence.transpose(1, 2).unflatten(2, (side, side))
+        return ImageFeatures(sequence=sequence, grid=grid, content=full_content(len(grid), grid.device))
+
+    def encode_text(self, batch: Batch) -> Tensor:
+        """Hidden states of the text alone, [N,L',Dt]."""
+        return self.language.base_model(
+            input_ids=batch["text_input_ids"], attention_mask=batch["text_attention_mask"], use_cache=False
+        ).last_hidden_state
+
+    def forward(self, batch: Batch, features: ImageFeatures | None = None, with_logits: bool = True) -> VLMOutput:
+        """Run the projected patches and the text together; `hidden` is that of the text's positions."""
+        features = features if features is not None else self.encode_image(batch)
+        embeds, mask = self._prefixed(batch["input_ids"], batch["attention_mask"], batch, features)
+        hidden = self.language.base_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False).last_hidden_state[
+            :, features.sequence.shape[1] :
+        ]
+        return VLMOutput(hidden=hidden, logits=self.lm_logits(hidden) if with_logits else None)
+
+    def _prefixed(
+        self, input_ids: Tensor, attention_mask: Tensor, batch: Batch, features: ImageFeatures
+    ) -> tuple[Tensor, Tensor]:
+        text = self.language.get_input_embeddings()(input_ids)
+        image = self.projector(features.sequence)[batch["image_index"]].to(text.dtype)
+        seen = attention_mask.new_ones(image.shape[:2])
+        return torch.cat([image, text], 1), torch.cat([seen, attention_mask], 1)
+
+    def lm_logits(self, hidden: Tensor) -> Tensor:
+        """Next-token scores [...,V]."""
+        return self.language.get_output_embeddings()(hidden)
+
+    @torch.no_grad()
+    def generate(self, batch: Batch, max_new_tokens: int = 32) -> list[Tensor]:
+        """Continue each row greedily; returns N id vectors, prompt included, padding removed."""
+        features = self.encode_image(batch)
+        results = []
+        # Row by row: the image stands before the text, so padding on the left of the text would part the two.
+        for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
+            ids = batch["input_ids"][row : row + 1, :length]
+            one = {"image_index": batch["image_index"][row : row + 1]}
+            embeds, mask = self._prefixed(ids, torch.ones_like(ids), one, features)
+            new = self.language.generate(
+                inputs_embeds=embeds,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+            results.append(torch.cat([ids[0], new[0]]))
+        return results

@@ -1,0 +1,113 @@
+"""The small trained modules between the VLM and SAM's mask decoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from segment_anything.modeling.common import LayerNorm2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ImageTextConnector(nn.Module):
+    """Projects patch features into the language model's space: [B,N,Dv] -> [B,N,Dt]."""
+
+    def __init__(self, vision_dim: int, text_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(vision_dim), nn.Linear(vision_dim, text_dim), nn.GELU(), nn.Linear(text_dim, text_dim)
+        )
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """[B,N,Dv] -> [B,N,Dt]."""
+        return self.layers(sequence)
+
+
+class TextSAMConnector(nn.Module):
+    """Q learned queries read the context by cross-attention and become SAM's sparse prompts.
+
+    The scheme is that of Q-Former's learned queries (BLIP-2, arXiv:2301.12597, section 3.1), one layer deep. The
+    values are the projected context itself, without further projections: a context of one state reaches the prompts
+    through one linear layer, which small models learn several times sooner than a chain of them.
+    """
+
+    def __init__(self, text_dim: int, prompt_dim: int, num_prompts: int, num_heads: int = 4) -> None:
+        super().__init__()
+        self.context = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, prompt_dim))
+        self.queries = nn.Parameter(torch.randn(num_prompts, prompt_dim) * 0.02)
+        self.query = nn.Linear(prompt_dim, prompt_dim)
+        self.key = nn.Linear(prompt_dim, prompt_dim)
+        self.norm = nn.LayerNorm(prompt_dim)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(prompt_dim, 2 * prompt_dim), nn.GELU(), nn.Linear(2 * prompt_dim, prompt_dim)
+        )
+        self.num_heads = num_heads
+
+    def forward(self, context: Tensor, mask: Tensor) -> Tensor:
+        """Read prompts out of a context.
+
+        Args:
+            context: float [M,L,Dt].
+            mask: bool [M,L], True where the context counts; every row needs one True.
+
+        Returns:
+            float [M,Q,prompt_dim].
+        """
+        values = self.context(context)
+        queries = self.queries.expand(len(context), -1, -1)
+        read = F.scaled_dot_product_attention(
+            self._heads(self.query(queries)),
+            self._heads(self.key(values)),
+            self._heads(values),
+            attn_mask=mask[:, None, None, :],
+        )
+        prompts = queries + read.transpose(1, 2).flatten(2)
+        return prompts + self.feed_forward(self.norm(prompts))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [M,L,C] -> [M,heads,L,C/heads]
+
+
+class ImageSAMConnector(nn.Module):
+    """Turns the VLM's grid into mask features; the layers are those of SAM's neck (arXiv:2304.02643, appendix A)."""
+
+    def __init__(self, vision_dim: int, prompt_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            LayerNorm2d(vision_dim),
+            nn.Conv2d(vision_dim, prompt_dim, kernel_size=1, bias=False),
+            LayerNorm2d(prompt_dim),
+            nn.Conv2d(prompt_dim, prompt_dim, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(prompt_dim),
+        )
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """[U,Dv,h,w] -> [U,prompt_dim,h,w]."""
+        return self.layers(grid)
+
+
+class SimilarityMap(nn.Module):
+    """Where the prompts and the picture's patches agree: <W_q prompt, W_k patch> / sqrt(d) + b."""
+
+    def __init__(self, prompt_dim: int, vision_dim: int, dim: int = 128) -> None:
+        super().__init__()
+        self.query = nn.Linear(prompt_dim, dim)
+        self.key = nn.Sequential(LayerNorm2d(vision_dim), nn.Conv2d(vision_dim, dim, kernel_size=1))
+        self.bias = nn.Parameter(torch.tensor(-2.0))  # most patches of a picture are not the one meant
+        self.dim = dim
+
+    def forward(self, prompts: Tensor, grid: Tensor, image_index: Tensor) -> Tensor:
+        """Score each patch for each mask.
+
+        Args:
+            prompts: float [M,Q,prompt_dim].
+            grid: patch features [U,Dv,h,w].
+            image_index: int64 [M], the image each mask is of.
+
+        Returns:
+            Logits [M,1,h,w].
+        """
+        query = self.query(prompts.mean(1))  # [M,d]
+        key = self.key(grid)[image_index]  # [M,d,h,w]
+        return torch.einsum("md,mdhw->mhw", query, key)[:, None] / math.sqrt(self.dim) + self.bias

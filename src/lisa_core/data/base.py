@@ -1,0 +1,122 @@
+"""What a dataset is: sentences about images (`Sample`), each decoded on demand into an image and a mask (`Example`)."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lisa_core.errors import DataError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sentence about one image; cheap, nothing is decoded yet."""
+
+    id: str
+    """Unique in the split: the annotation's file stem, `#` and the number of the phrasing, `cat_3#0`."""
+    image_path: Path
+    """The picture."""
+    annotation_path: Path
+    """The file that holds the target's outline."""
+    text: str
+    """The referring expression or question."""
+    is_sentence: bool
+    """True for a full sentence or question, False for a noun phrase."""
+    answer: str | None = None
+    """Explanatory answer in words, when the set has one."""
+    source: str = "reasonseg"
+    """Format the sample was read from."""
+
+
+@dataclass
+class Example:
+    """A decoded sample."""
+
+    sample: Sample
+    """What was decoded."""
+    image: Image.Image
+    """RGB, at its stored size."""
+    mask: np.ndarray
+    """uint8 [H,W]: 0 background, 1 target, 255 (`IGNORE`) not counted."""
+
+
+class SegmentationDataset(ABC):
+    """A list of samples that can be decoded by index."""
+
+    samples: list[Sample]
+    """Every sentence of the split, in a fixed order."""
+    skipped: list[tuple[Path, str]]
+    """Annotations left out as they cannot be used, each with the reason; empty unless the reader was told to skip."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @abstractmethod
+    def load(self, index: int) -> Example:
+        """Decode sample `index`; raises `DataError` that names the file when its image or annotation cannot be used."""
+
+
+def load_image(path: Path) -> Image.Image:
+    """Read an image as RGB at its stored size; raises `DataError` that names the file for anything PIL cannot read.
+
+    An EXIF orientation is deliberately not applied: annotations are in the coordinates of the stored pixels, so
+    rotating the picture would part it from its mask. 16-bit grey is scaled to 8 bits, PIL alone would clip it to white.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is not a file: restore the image or correct its path.")
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I"):
+                values = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+                depth_shift = 8 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 0
+                return Image.fromarray((values >> depth_shift).astype(np.uint8)).convert("RGB")
+            return image.convert("RGB")
+    # PIL's decoders raise whatever their parsing meets (OSError, SyntaxError, ValueError, struct.error, zlib.error,
+    # DecompressionBombError ...); for the user they all mean the same thing.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        message = f"{path} is not an image that can be read: {reason}; replace or remove it."
+        raise DataError(message) from error
+
+
+def group_by_image(samples: Sequence[Sample]) -> list[list[int]]:
+    """Indices of the samples that show the same picture, groups and members in first-seen order.
+
+    Two samples show the same picture when their paths are equal or their files' bytes are: ReasonSeg keeps one target
+    per file, so a picture with two targets is stored twice. Only files of equal size are hashed. A file that cannot be
+    read is compared by path alone; `load` is what reports it.
+    """
+    paths = list(dict.fromkeys(sample.image_path for sample in samples))
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in paths:
+        if path.is_file():
+            by_size[path.stat().st_size].append(path)
+    picture: dict[Path, object] = {path: path for path in paths}
+    for same_size in by_size.values():
+        if len(same_size) > 1:
+            for path in same_size:
+                picture[path] = _digest(path) or path
+    groups: dict[object, list[int]] = defaultdict(list)
+    for index, sample in enumerate(samples):
+        groups[picture[sample.image_path]].append(index)
+    return list(groups.values())
+
+
+def target_key(sample: Sample) -> str:
+    """Key of what the sample points at: samples with equal keys are phrasings of one target, as they share its file."""
+    return str(sample.annotation_path)
+
+
+def _digest(path: Path) -> bytes | None:
+    """SHA-256 of the file's bytes, or None when it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return None

@@ -1,0 +1,113 @@
+"""Reader of the ReasonSeg format: a picture `X.jpg` and, beside it, `X.json` with sentences and target outlines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from lisa_core.data.annotation import Annotation, parse_sentence, rasterize, read_annotation, read_json
+from lisa_core.data.base import Example, Sample, SegmentationDataset, load_image
+from lisa_core.data.layout import Pair, find_pairs
+from lisa_core.errors import DataError
+
+OnError = Literal["fail", "skip"]
+Phrasings = Literal["all", "first"]
+
+
+class ReasonSeg(SegmentationDataset):
+    """One split of a ReasonSeg folder.
+
+    Two layouts are read. Per split: `ROOT/SPLIT/X.jpg` + `ROOT/SPLIT/X.json`. Flat: `ROOT/SPLIT.json`, a list of
+    `{"image": ..., "json": ..., "query": ...}` with paths below ROOT or ROOT/SPLIT. When both exist the first is used.
+    `ROOT/explanatory/SPLIT.json`, a list of `{"image", "query", "outputs"}`, adds questions with an answer in words.
+
+    Annotations are read at construction (their sentences are the samples), images only by `load`. With
+    `on_error="fail"` the first annotation that cannot be used raises `DataError`; with `"skip"` it is left out and
+    listed in `skipped`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: str = "train",
+        phrasings: Phrasings = "all",
+        *,
+        on_error: OnError = "fail",
+    ) -> None:
+        self.root = Path(root)
+        self.split = split
+        self.skipped = []
+        self.samples = []
+        self._on_error = on_error
+        self._phrase_counts: Counter[str] = Counter()
+        by_image: dict[str, tuple[Pair, Annotation]] = {}
+        pairs, faults = find_pairs(self.root, split)
+        for fault in faults:
+            self._fault(*fault)
+        for pair in pairs:
+            try:
+                annotation = read_annotation(pair.annotation, sentences_needed=pair.query is None)
+            except DataError as error:
+                self._fault(pair.annotation, error)
+                continue
+            texts = annotation.texts if pair.query is None else (pair.query,)
+            for text in texts if phrasings == "all" else texts[:1]:
+                self._add(pair, text, annotation.is_sentence)
+            by_image.setdefault(pair.image.name, (pair, annotation))
+        if phrasings == "all":
+            self._add_explanatory(by_image)
+        if not self.samples:
+            hint = f" ({self.skipped[0][1]})" if self.skipped else ""
+            raise DataError(f"{self.root} has no usable sample in split '{split}'{hint}: mend or add annotations.")
+
+    def load(self, index: int) -> Example:
+        """Decode sample `index`; raises `DataError` that names the image or annotation that cannot be used."""
+        sample = self.samples[index]
+        image = load_image(sample.image_path)
+        annotation = read_annotation(sample.annotation_path, sentences_needed=False)
+        return Example(sample, image, rasterize(annotation.shapes, image.height, image.width))
+
+    def _add(self, pair: Pair, text: str, is_sentence: bool) -> None:
+        """Append one phrasing, numbered within its file stem."""
+        stem = pair.annotation.stem
+        number = self._phrase_counts[stem]
+        self._phrase_counts[stem] += 1
+        self.samples.append(Sample(f"{stem}#{number}", pair.image, pair.annotation, text, is_sentence))
+
+    def _add_explanatory(self, by_image: dict[str, tuple[Pair, Annotation]]) -> None:
+        """Append the split's questions that have an answer; pictures that are not in the split are passed over."""
+        path = self.root / "explanatory" / f"{self.split}.json"
+        if not path.is_file():
+            return
+        try:
+            entries = read_json(path)
+            if not isinstance(entries, list):
+                raise DataError(f"{path} must be a list of {{image, query, outputs}}, not {type(entries).__name__}.")
+        except DataError as error:
+            self._fault(path, error)
+            return
+        counts: Counter[str] = Counter()
+        for number, entry in enumerate(entries):
+            try:
+                if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+                    raise DataError(f"{path}: entry {number} must be an object with `image`, `query` and `outputs`.")
+                # ReasonSeg publishes one list for pictures of several folders, so an unknown name is not a fault.
+                found = by_image.get(Path(entry["image"]).name)
+                query = parse_sentence(entry.get("query"), path, f"`query` of entry {number}")
+                answer = parse_sentence(entry.get("outputs"), path, f"`outputs` of entry {number}")
+            except DataError as error:
+                self._fault(path, error)
+                continue
+            if found is not None:
+                pair = found[0]
+                stem = pair.annotation.stem
+                sample_id = f"{stem}#e{counts[stem]}"
+                counts[stem] += 1
+                self.samples.append(Sample(sample_id, pair.image, pair.annotation, query, True, answer))
+
+    def _fault(self, path: Path, error: DataError) -> None:
+        """Raise the error, or note it when faulty files are to be skipped."""
+        if self._on_error == "fail":
+            raise error
+        self.skipped.append((path, str(error)))

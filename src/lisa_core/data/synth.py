@@ -1,0 +1,201 @@
+"""Writes a seeded set of referring-expression scenes to disk in the ReasonSeg layout."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lisa_core.data.expressions import describe
+from lisa_core.data.polygons import mask_to_polygons
+from lisa_core.data.scenes import HELD_OUT, Scene, sample_scene
+from lisa_core.data.wording import Expression, phrase
+from lisa_core.errors import ConfigError, DataError
+
+FORMAT_VERSION = 1
+"""Raised when the same seed starts to give other files."""
+
+MANIFEST = "synth.json"
+"""Name of the file that marks a folder as written by `synthesize`."""
+
+_SPLITS = ("train", "val", "test")
+_OUR_FILES = re.compile(r"scene_\d{5,}_\d+\.(jpg|json)")
+_SMALLEST_PICTURE = 32
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures written, pictures in all)."""
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """What to generate."""
+
+    train: int = 1200
+    """Training pictures; each gives one to three annotated files."""
+    val: int = 240
+    """Validation pictures."""
+    test: int = 240
+    """Test pictures; each describes a (colour, shape) pair that the other splits never show."""
+    size: int = 160
+    """Longest side in pixels."""
+    seed: int = 0
+    """Same seed and settings, same bytes; a split does not depend on the other splits' counts."""
+    min_objects: int = 2
+    """Fewest objects in a picture."""
+    max_objects: int = 4
+    """Most objects in a picture."""
+
+    def check(self) -> None:
+        """Raise `ConfigError` that names every setting out of range."""
+        faults = [f"{split} is {getattr(self, split)}, not 0 or more" for split in _SPLITS if getattr(self, split) < 0]
+        if not faults and self.train + self.val + self.test == 0:
+            faults.append("train, val and test are all 0, so there is nothing to write")
+        if not _SMALLEST_PICTURE <= self.size <= 4096:
+            faults.append(f"size is {self.size}, not {_SMALLEST_PICTURE} to 4096 pixels")
+        if self.seed < 0:
+            faults.append(f"seed is {self.seed}, not 0 or more")
+        if not 1 <= self.min_objects <= self.max_objects <= 6:
+            faults.append(f"objects are {self.min_objects} to {self.max_objects}, not a range within 1 to 6")
+        if faults:
+            raise ConfigError(f"cannot generate these scenes: {'; '.join(faults)}; change the settings.")
+
+
+def synthesize(
+    directory: str | Path, config: SynthConfig | None = None, *, force: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Write `config`'s scenes below `directory` and return what was written (also stored as `synth.json`).
+
+    A scene with k described objects becomes k pairs, `SPLIT/scene_00012_0.jpg` + `.json` onwards, with one picture: the
+    ReasonSeg layout has one target per file. Raises `ConfigError` for settings out of range, `DataError` for a folder
+    that cannot be written, and for one that is not empty, unless `force` is given and `synthesize` wrote it.
+    """
+    config = config or SynthConfig()
+    config.check()
+    directory = Path(directory)
+    total = config.train + config.val + config.test
+    try:
+        _prepare(directory, force)
+        digest = hashlib.sha256()
+        counts: dict[str, Counter[str]] = {split: Counter() for split in _SPLITS}
+        kinds: Counter[str] = Counter()
+        done = 0
+        for code, split in enumerate(_SPLITS):
+            pictures = getattr(config, split)
+            if pictures:
+                (directory / split).mkdir(exist_ok=True)
+            for index in range(pictures):
+                # One stream per picture: neither other splits nor other pictures can shift what it draws.
+                rng = np.random.default_rng(np.random.SeedSequence([config.seed, code, index]))
+                scene, expressions = make_scene(rng, config, held_out=split == "test")
+                texts = _write_scene(directory / split, index, scene, expressions, rng, digest)
+                counts[split].update(images=1, annotations=len(expressions), texts=texts)
+                kinds.update(expression.kind for expression in expressions)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        summary = {
+            "generator": "lisa data synth",
+            "version": FORMAT_VERSION,
+            "complete": True,
+            "settings": asdict(config),
+            "counts": {split: dict(counter) for split, counter in counts.items() if counter},
+            "kinds": dict(sorted(kinds.items())),
+            "held_out": sorted(f"{colour} {shape}" for colour, shape in HELD_OUT),
+            "sha256": digest.hexdigest(),
+        }
+        (directory / MANIFEST).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{directory} cannot be written ({error.strerror or error}): choose another folder.") from error
+    return summary
+
+
+def make_scene(
+    rng: np.random.Generator, config: SynthConfig, *, held_out: bool = False
+) -> tuple[Scene, list[Expression]]:
+    """Sample a scene and expressions for two or three of its objects (one, when it has but one).
+
+    With `held_out` the first expression is for an object of a held-out (colour, shape) pair.
+    """
+    while True:
+        scene = sample_scene(rng, config.size, config.min_objects, config.max_objects, held_out=held_out)
+        first = (
+            [i for i, item in enumerate(scene.objects) if (item.colour, item.shape) in HELD_OUT] if held_out else None
+        )
+        wanted = int(rng.integers(2, 4))
+        expressions = describe(rng, scene, min(wanted, len(scene.objects)), first)
+        if len(expressions) >= min(2, len(scene.objects)) and (not first or expressions[0].target in first):
+            return scene, expressions
+
+
+def _prepare(directory: Path, force: bool) -> None:
+    """Make the folder, or empty it of our own files; raises `DataError` when it holds something else."""
+    if directory.exists() and not directory.is_dir():
+        raise DataError(f"{directory} is a file: choose a folder to write the scenes to.")
+    directory.mkdir(parents=True, exist_ok=True)
+    ours = (directory / MANIFEST).is_file()
+    if any(directory.iterdir()):
+        if not ours:
+            raise DataError(
+                f"{directory} is not empty and was not written by `lisa data synth`: choose another folder."
+            )
+        if not force:
+            raise DataError(f"{directory} already holds scenes: choose another folder, or replace them with --force.")
+        for split in _SPLITS:
+            for path in (directory / split).glob("scene_*"):
+                if _OUR_FILES.fullmatch(path.name):
+                    path.unlink()
+    # Written first, so that a run that was interrupted can be repeated with --force.
+    (directory / MANIFEST).write_text(
+        json.dumps({"generator": "lisa data synth", "complete": False}) + "\n", encoding="utf-8"
+    )
+
+
+def _write_scene(
+    folder: Path, index: int, scene: Scene, expressions: list[Expression], rng: np.random.Generator, digest: Any
+) -> int:
+    """Write one pair per expression, add names and bytes to `digest`, and return the number of texts."""
+    buffer = io.BytesIO()
+    # Colour at full resolution: the usual 4:2:0 would smear the edges of small objects.
+    Image.fromarray(scene.image).save(buffer, "JPEG", quality=92, subsampling=0)
+    picture = folder / f"scene_{index:05d}_0.jpg"
+    picture.write_bytes(buffer.getvalue())
+    texts_written = 0
+    for number, expression in enumerate(expressions):
+        stem = f"scene_{index:05d}_{number}"
+        if number:
+            _link(picture, folder / f"{stem}.jpg")
+        is_sentence = bool(rng.random() < 0.5)
+        texts = phrase(rng, expression, is_sentence)
+        polygons = mask_to_polygons(scene.masks[expression.target])
+        annotation = {
+            "text": texts,
+            "is_sentence": is_sentence,
+            "shapes": [{"label": "target", "points": polygon} for polygon in polygons],
+            "kind": expression.kind,
+        }
+        content = json.dumps(annotation).encode()
+        (folder / f"{stem}.json").write_bytes(content)
+        for name, data in ((f"{stem}.jpg", buffer.getvalue()), (f"{stem}.json", content)):
+            digest.update(f"{folder.name}/{name}\0{len(data)}\0".encode())
+            digest.update(data)
+        texts_written += len(texts)
+    return texts_written
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` the same picture as `source`: a hard link, or a copy where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,55 @@
+"""What trains, at which rate: freezing, parameter groups, the schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import get_scheduler
+
+from lisa_core.config import TrainConfig
+from lisa_core.model import LisaModel
+
+
+def set_trainable(model: LisaModel, config: TrainConfig) -> None:
+    """Freeze what the config leaves as it is: the VLM on request, and SAM's encoder once it has real weights."""
+    if config.optim.vlm_freeze:
+        model.vlm.requires_grad_(False)
+    if model.sam_encoder is not None and config.model.sam_checkpoint is not None:
+        model.sam_encoder.requires_grad_(False)
+
+
+def trainable_line(model: nn.Module) -> str:
+    """How much trains, in the words peft prints it in."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    share = 100 * trained / max(total, 1)
+    return f"trainable params: {trained:,} || all params: {total:,} || trainable%: {share:.2f}%"
+
+
+def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries."""
+    undecayed = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    decay, plain = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_matrix = parameter.ndim >= 2 and id(parameter) not in undecayed and not name.endswith(".queries")
+            (decay if is_matrix else plain).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": decay, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95))
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, config: TrainConfig, total_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Linear warm-up, then the configured decay, counted in optimizer steps."""
+    return get_scheduler(
+        config.optim.lr_schedule,
+        optimizer,
+        num_warmup_steps=round(config.optim.warmup_ratio * total_steps),
+        num_training_steps=total_steps,
+    )

@@ -1,0 +1,102 @@
+"""What a long run shows: a progress bar with loss, gIoU, rate and memory, and a summary line for every epoch."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def peak_memory() -> int:
+    """The most memory held so far, bytes: of the GPU if one is used, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+class Reporter:
+    """Hears about a run; this one says nothing."""
+
+    def line(self, text: str) -> None:
+        """One line of news."""
+
+    def start(self, total_steps: int) -> None:
+        """Training begins; so many optimizer steps are planned."""
+
+    def step(self, loss: float, giou: float, samples: int) -> None:
+        """One optimizer step is done."""
+
+    def epoch(self, record: dict[str, Any], total_epochs: int) -> None:
+        """One epoch is done; the record is that of `metrics.jsonl`."""
+
+    def stop(self) -> None:
+        """Training is over."""
+
+
+class RichReporter(Reporter):
+    """Shows a run on the console."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  gIoU {task.fields[giou]:.3f}  {task.fields[rate]:.1f} samples/s"),
+            TextColumn("peak {task.fields[memory]:.1f} GB"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.samples = 0
+        self.loss = self.giou = 0.0
+
+    def line(self, text: str) -> None:
+        """Print above the bar."""
+        self.console.print(text, markup=False, highlight=False)
+
+    def start(self, total_steps: int) -> None:
+        """Show the bar."""
+        self.started = time.monotonic()
+        self.task = self.bar.add_task("training", total=total_steps, loss=0.0, giou=0.0, rate=0.0, memory=0.0)
+        self.bar.start()
+
+    def step(self, loss: float, giou: float, samples: int) -> None:
+        """Advance the bar; loss and gIoU are shown as running means, since single batches jump."""
+        weight = 0.05 if self.samples else 1.0
+        self.loss += weight * (loss - self.loss)
+        self.giou += weight * (giou - self.giou)
+        self.samples += samples
+        rate = self.samples / max(time.monotonic() - self.started, 1e-9)
+        self.bar.update(self.task, advance=1, loss=self.loss, giou=self.giou, rate=rate, memory=peak_memory() / 1e9)
+
+    def epoch(self, record: dict[str, Any], total_epochs: int) -> None:
+        """Print the epoch's summary."""
+        parts = [
+            f"Epoch {record['epoch']}/{total_epochs}",
+            f"train loss {record['train_loss']:.4f}",
+            f"train gIoU {record['train_giou']:.4f}",
+        ]
+        if "val" in record:
+            val = record["val"]
+            parts += [f"val gIoU {val['giou']:.4f}", f"val cIoU {val['ciou']:.4f}"]
+            if val["listening"] is not None:
+                parts.append(f"listening {100 * val['listening']:.1f}%")
+        parts += [f"{record['seconds']:.0f} s", f"peak memory {record['peak_memory_bytes'] / 1e9:.2f} GB"]
+        self.line(" | ".join(parts))
+
+    def stop(self) -> None:
+        """Take the bar down."""
+        self.bar.stop()

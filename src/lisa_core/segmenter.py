@@ -1,0 +1,131 @@
+"""Segmenter: load a checkpoint, set a picture once, ask for as many sentences as you like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lisa_core.build import sam_size
+from lisa_core.checkpoint import load_checkpoint
+from lisa_core.data.base import load_image
+from lisa_core.data.collate import Collator
+from lisa_core.errors import ConfigError, DataError
+from lisa_core.inference import EncodedImages, encode, predict
+from lisa_core.model import LisaModel
+from lisa_core.prompts import question
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a sentence named in a picture."""
+
+    text: str
+    """The sentence."""
+    mask: np.ndarray
+    """bool [H,W], at the picture's own size."""
+    logits: np.ndarray
+    """float32 [H,W]; the mask is where they are above 0."""
+    score: float
+    """The decoder's own estimate of the mask's IoU, 0..1."""
+
+
+class Segmenter:
+    """Answers sentences about one picture at a time.
+
+    >>> segmenter = Segmenter.load("runs/shapes")  # doctest: +SKIP
+    >>> segmenter.set_image("photo.jpg").segment("the red ring").mask  # doctest: +SKIP
+    """
+
+    def __init__(self, model: LisaModel, device: str | torch.device = "cpu") -> None:
+        self.model = model.to(device).eval()
+        self.collator = Collator(model.vlm, model.config, sam_size(model.config).image_size)
+        self._encoded: EncodedImages | None = None
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: str = "auto") -> Segmenter:
+        """Load a checkpoint or the best checkpoint of a run.
+
+        Args:
+            path: the checkpoint's or the run's folder.
+            device: `auto` (CUDA where there is one), `cpu`, `cuda` or another torch device.
+
+        Raises:
+            CheckpointError: if there is no usable checkpoint.
+            ConfigError: if the device is not there.
+        """
+        return cls(load_checkpoint(Path(path)), pick_device(device))
+
+    def set_image(self, image: str | PathLike[str] | Image.Image | np.ndarray) -> Segmenter:
+        """Encode a picture; the sentences that follow are about it.
+
+        Args:
+            image: a file, a PIL image, or an array uint8 [H,W,3] (RGB) or [H,W] (grey).
+
+        Raises:
+            DataError: if it is not a picture.
+        """
+        self._encoded = encode(self.model, self.collator, [_as_rgb(image)])
+        return self
+
+    def segment(self, text: str, is_sentence: bool | None = None) -> Segmentation:
+        """Draw the mask of what the text names.
+
+        Args:
+            text: a referring expression ("the red ring") or a full sentence or question.
+            is_sentence: which of the two; by default full sentences are told by their final punctuation.
+
+        Raises:
+            DataError: if the text is empty.
+            ConfigError: if no picture is set.
+        """
+        return self.segment_many([text], is_sentence)[0]
+
+    def segment_many(self, texts: list[str], is_sentence: bool | None = None) -> list[Segmentation]:
+        """Like `segment`, several sentences in one pass."""
+        if self._encoded is None:
+            raise ConfigError("no picture is set: call set_image first")
+        if any(not text.strip() for text in texts):
+            raise DataError("the sentence is empty: say what to segment, for example 'the red ring'")
+        questions = [
+            question(text, text.rstrip().endswith((".", "?", "!")) if is_sentence is None else is_sentence)
+            for text in texts
+        ]
+        if not questions:
+            return []
+        drawn = predict(self.model, self.collator, self._encoded, questions, [0] * len(questions))
+        return [
+            Segmentation(
+                text=text,
+                mask=(prediction.logits > 0).cpu().numpy(),
+                logits=prediction.logits.cpu().numpy(),
+                score=min(max(prediction.iou, 0.0), 1.0),
+            )
+            for text, prediction in zip(texts, drawn)
+        ]
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of a name, `auto` meaning CUDA where there is one; raises ConfigError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}, but torch sees no CUDA device here: use --device cpu (or auto)")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"{name!r} is not a torch device: use auto, cpu or cuda") from error
+
+
+def _as_rgb(image: str | PathLike[str] | Image.Image | np.ndarray) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+            raise DataError(f"an array picture must be uint8 [H,W,3] or [H,W], not {image.dtype} {list(image.shape)}")
+        return Image.fromarray(image).convert("RGB")
+    return load_image(Path(image))

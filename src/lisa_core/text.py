@@ -1,0 +1,90 @@
+"""Token rows for a VLM: the `[SEG]` token, chat templates, answer labels and padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lisa_core.errors import ConfigError
+from lisa_core.vlm import SEG_TOKEN
+
+IGNORED_LABEL = -100
+"""Label of the tokens that no cross-entropy is taken of (torch's default `ignore_index`)."""
+
+
+def add_seg_token(tokenizer: Any, model: Any) -> None:
+    """Make `[SEG]` one token of the tokenizer and give it an embedding row, starting at the mean of all rows."""
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    known = SEG_TOKEN in tokenizer.get_vocab()
+    if not known:
+        tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
+    embeddings = model.get_input_embeddings()
+    # Many checkpoints pad their embedding matrix: resizing to the tokenizer would then shrink it.
+    if len(tokenizer) > embeddings.weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        embeddings = model.get_input_embeddings()
+    if not known:
+        row = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
+        with torch.no_grad():
+            for matrix in (embeddings, model.get_output_embeddings()):
+                if matrix is not None:
+                    matrix.weight[row] = matrix.weight[:row].mean(0)
+
+
+def chat_rows(
+    processor: Any, questions: Sequence[str], answers: Sequence[str] | None, with_image: bool
+) -> tuple[list[str], list[str]]:
+    """Prompts up to where the assistant starts, and the assistant's part ("" without answers), as text.
+
+    Raises:
+        ConfigError: if the template does not start a whole conversation with its own prompt.
+    """
+    prompts, replies = [], []
+    for row, question in enumerate(questions):
+        content = ([{"type": "image"}] if with_image else []) + [{"type": "text", "text": question}]
+        chat = [{"role": "user", "content": content if with_image else question}]
+        prompt = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        reply = ""
+        if answers is not None:
+            answer = answers[row]
+            chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}] if with_image else answer})
+            whole = processor.apply_chat_template(chat, tokenize=False)
+            if not whole.startswith(prompt):
+                raise ConfigError("the checkpoint's chat template changes the prompt once the answer is known")
+            reply = whole[len(prompt) :]
+        prompts.append(prompt)
+        replies.append(reply)
+    return prompts, replies
+
+
+def pad_text(tokenizer: Any, texts: list[str]) -> dict[str, Tensor]:
+    """The texts alone as `text_input_ids` and `text_attention_mask`, int64 [N,L'], padded on the right."""
+    rows = tokenizer(texts, padding=True, return_tensors="pt")
+    return {"text_input_ids": rows["input_ids"], "text_attention_mask": rows["attention_mask"]}
+
+
+def answer_labels(tokenizer: Any, input_ids: Tensor, attention_mask: Tensor, replies: Sequence[str]) -> Tensor:
+    """Labels [N,L]: the ids of the reply, which ends each right-padded row, and -100 everywhere else."""
+    labels = torch.full_like(input_ids, IGNORED_LABEL)
+    for row, reply in enumerate(replies):
+        if reply:
+            end = int(attention_mask[row].sum())
+            start = end - len(tokenizer(reply, add_special_tokens=False)["input_ids"])
+            labels[row, start:end] = input_ids[row, start:end]
+    return labels
+
+
+def left_padded(inputs: dict[str, Any], attention_mask: Tensor) -> dict[str, Any]:
+    """The same rows with their padding moved from the right to the left, in every tensor shaped like the mask."""
+    width = attention_mask.shape[1]
+    shift = width - attention_mask.sum(1, keepdim=True)
+    source = (torch.arange(width, device=attention_mask.device) - shift) % width
+    return {
+        key: value.gather(1, source) if isinstance(value, Tensor) and value.shape == attention_mask.shape else value
+        for key, value in inputs.items()
+    }

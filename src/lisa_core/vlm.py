@@ -1,0 +1,159 @@
+"""The VLM protocol: what the core asks of a vision-language model, and all it knows of one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+SEG_TOKEN = "[SEG]"
+"""The token whose hidden state stands for one mask (LISA, arXiv:2308.00692, section 3.2)."""
+
+Batch = dict[str, Any]
+"""What `preprocess` returns: tensors by name; keys the core does not know are passed through to the model."""
+
+
+@dataclass(frozen=True)
+class VLMDims:
+    """Feature widths of a VLM."""
+
+    vision: int
+    """Channels of `ImageFeatures.sequence` and `.grid`."""
+    text: int
+    """Width of the language model's hidden states."""
+
+
+@dataclass
+class ImageFeatures:
+    """One encoding of each of U images, registered to the whole original picture."""
+
+    sequence: Tensor
+    """Patch features, row-major [U,N,Dv]."""
+    grid: Tensor
+    """The same features as a map [U,Dv,h,w]."""
+    content: Tensor
+    """The part of the grid that shows the picture, float [U,4]: (x0, y0, x1, y1) in fractions of the grid."""
+    native: Any = None
+    """The model's own image output, handed back to it in `forward` so that nothing is encoded twice."""
+
+
+@dataclass
+class VLMOutput:
+    """What the language model made of image and text together."""
+
+    hidden: Tensor
+    """Last hidden states [N,L,Dt], after the final norm, one per position of `input_ids`."""
+    logits: Tensor | None
+    """Next-token scores [N,L,V]; None where they were not asked for."""
+
+
+class VLM(nn.Module, ABC):
+    """One vision-language model with its processor.
+
+    A batch holds N sentences about U images; `batch["image_index"]` [N] says which image each sentence is about, so
+    several sentences about one picture cost one image encoding. Subclasses set `tokenizer`, and add `[SEG]` to it as
+    one token (`seg_token_id`).
+    """
+
+    family: ClassVar[str] = ""
+    """The name given to `--vlm`."""
+    tokenizer: Any
+
+    @classmethod
+    @abstractmethod
+    def from_pretrained(cls, model_name: str, **options: Any) -> VLM:
+        """Load weights and processor from a hub name or a local folder.
+
+        Raises:
+            ConfigError: if there is nothing loadable under that name.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, folder: Path) -> VLM:
+        """Build the architecture that `save_config` described in `folder`, with random weights."""
+
+    @classmethod
+    @abstractmethod
+    def tiny(cls) -> VLM:
+        """The family's real classes, small, with random weights and an offline tokenizer and processor."""
+
+    @abstractmethod
+    def save_config(self, folder: Path) -> None:
+        """Write what `from_config` needs (model config, tokenizer, processor; no weights) into `folder`."""
+
+    @property
+    @abstractmethod
+    def dims(self) -> VLMDims:
+        """Widths of the tensors the methods below return."""
+
+    @property
+    def seg_token_id(self) -> int:
+        """The one id of `[SEG]`."""
+        return int(self.tokenizer.convert_tokens_to_ids(SEG_TOKEN))
+
+    @property
+    def pretrained_prefixes(self) -> tuple[str, ...]:
+        """Prefixes of the state-dict keys that `from_pretrained` can restore; if frozen, checkpoints omit them."""
+        return ()
+
+    @abstractmethod
+    def preprocess(
+        self,
+        images: Sequence[Image.Image],
+        questions: Sequence[str],
+        answers: Sequence[str] | None = None,
+        image_index: Sequence[int] | None = None,
+        joint: bool = True,
+    ) -> Batch:
+        """Turn U RGB images and N questions into one batch of CPU tensors.
+
+        Args:
+            images: U pictures of any size.
+            questions: N user turns, plain text without image placeholders or chat markup.
+            answers: N assistant turns; without them the rows end where the assistant would start.
+            image_index: for each question, which image it is about; by default question i is about image i.
+            joint: also build the multimodal rows that `forward` reads; the text-only rows are always built.
+
+        Returns:
+            `image_index` [N]; `text_input_ids`, `text_attention_mask` [N,L'] for `encode_text`; the image tensors;
+            and with `joint`: `input_ids`, `attention_mask`, `labels` [N,L] (-100 outside the answer) and every other
+            key of the processor. Text is padded on the right.
+        """
+
+    @abstractmethod
+    def encode_image(self, batch: Batch) -> ImageFeatures:
+        """Encode the U images of the batch; the grid covers the whole of each original picture, row-major."""
+
+    @abstractmethod
+    def encode_text(self, batch: Batch) -> Tensor:
+        """Hidden states of the text alone, [N,L',Dt]; positions where `text_attention_mask` is 0 mean nothing."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, features: ImageFeatures | None = None, with_logits: bool = True) -> VLMOutput:
+        """Run image and text through the model together.
+
+        Args:
+            batch: what `preprocess(..., joint=True)` returned.
+            features: what `encode_image` returned for the same batch, to save encoding the images again.
+            with_logits: False leaves `logits` out (a large vocabulary makes them the biggest tensor of all).
+        """
+
+    @abstractmethod
+    def lm_logits(self, hidden: Tensor) -> Tensor:
+        """Next-token scores [...,V] of hidden states [...,Dt]."""
+
+    @abstractmethod
+    def generate(self, batch: Batch, max_new_tokens: int = 32) -> list[Tensor]:
+        """Continue each row greedily; returns N id vectors, prompt included, padding removed."""
+
+
+def full_content(count: int, device: torch.device) -> Tensor:
+    """The `content` [count,4] of grids that show the whole picture and nothing else."""
+    return torch.tensor([0.0, 0.0, 1.0, 1.0], device=device).repeat(count, 1)

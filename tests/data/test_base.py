@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lisa_core.data import Sample, group_by_image, load_image, target_key
+from lisa_core.errors import DataError
+
+
+def sample(image: Path, annotation: str = "a.json", number: int = 0) -> Sample:
+    return Sample(f"{Path(annotation).stem}#{number}", image, Path(annotation), "the cat", False)
+
+
+def png_bytes() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pictures_are_grouped_by_path_and_by_bytes(tmp_path: Path) -> None:
+    for name, content in {"a": b"xyz", "b": b"xyz", "c": b"xyw", "d": b"longer"}.items():
+        (tmp_path / name).write_bytes(content)
+    os.link(tmp_path / "a", tmp_path / "hard_link")
+    names = ["c", "a", "d", "b", "a", "hard_link", "missing", "missing"]
+    samples = [sample(tmp_path / name, number=i) for i, name in enumerate(names)]
+    assert group_by_image(samples) == [[0], [1, 3, 4, 5], [2], [6, 7]]
+    assert group_by_image([]) == []
+
+
+def test_only_files_of_equal_size_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"22")
+
+    def refuse(path: Path) -> bytes:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert group_by_image([sample(tmp_path / "a"), sample(tmp_path / "b")]) == [[0], [1]]
+
+
+def test_phrasings_of_one_annotation_share_their_target() -> None:
+    image = Path("x.jpg")
+    assert target_key(sample(image, "a.json", 0)) == target_key(sample(image, "a.json", 1))
+    assert target_key(sample(image, "a.json")) != target_key(sample(image, "b.json"))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16", "I", "F"])
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    image = Image.new("I;16" if mode == "I;16" else mode, (6, 4))
+    path = tmp_path / "x.tiff"
+    image.save(path)
+    loaded = load_image(path)
+    assert (loaded.mode, loaded.size) == ("RGB", (6, 4))
+
+
+def test_16_bit_grey_keeps_its_tones(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    assert np.array_equal(np.asarray(load_image(tmp_path / "x.png"))[:, :, 1], (values >> 8).astype(np.uint8))
+
+
+def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "rotate by 90 degrees"
+    Image.new("RGB", (20, 10)).save(tmp_path / "x.jpg", exif=exif)
+    assert load_image(tmp_path / "x.jpg").size == (20, 10)
+
+
+def one_line_error(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        load_image(path)
+    message = str(caught.value)
+    assert str(path) in message and "\n" not in message
+    return message
+
+
+def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
+    assert "does not exist" in one_line_error(tmp_path / "none.jpg")
+    assert "not a file" in one_line_error(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_what_is_not_an_image_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(content)
+    assert "is not an image that can be read" in one_line_error(path)
+
+
+def test_a_decompression_bomb_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.png").write_bytes(png_bytes())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert "is not an image that can be read" in one_line_error(tmp_path / "x.png")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 399), st.binary(min_size=1, max_size=8), st.booleans())
+def test_a_damaged_file_is_read_or_named_never_a_crash(tmp_path: Path, at: int, junk: bytes, cut: bool) -> None:
+    content = png_bytes()
+    content = content[:at] + junk + (b"" if cut else content[at + len(junk) :])
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    try:
+        assert load_image(path).mode == "RGB"
+    except DataError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
