@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-EPOCHS = 6
+EPOCHS = 4
 
 
 def lisa(*arguments: str) -> None:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,15 +61,62 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginSite
             del sys.modules[name]
 
 
+def lisa(folder: Path, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `lisa ARGS` as a user would, from `folder`; `folder/site` is importable, if a test fills it."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("LISA_")}
+    path = os.pathsep.join(filter(None, [str(folder / "site"), env.get("PYTHONPATH")]))
+    env |= {"PYTHONPATH": path, "COLUMNS": "100", "NO_COLOR": "1", **environ}
+    command = [sys.executable, "-m", "lisa_core", *args]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+
+
 @pytest.fixture
 def run_lisa(tmp_path: Path) -> Run:
-    """Run `lisa ARGS` as a user would, outside the repository; `tmp_path/site` is importable, if a test fills it."""
+    """`lisa ARGS` in a process of its own, outside the repository; see `lisa`."""
+    return partial(lisa, tmp_path)
 
-    def run(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        env = {key: value for key, value in os.environ.items() if not key.startswith("LISA_")}
-        path = os.pathsep.join(filter(None, [str(tmp_path / "site"), env.get("PYTHONPATH")]))
-        env |= {"PYTHONPATH": path, "COLUMNS": "100", "NO_COLOR": "1", **environ}
-        command = [sys.executable, "-m", "lisa_core", *args]
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
 
-    return run
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset of made-up scenes, 6 train and 4 val pictures of 64 pixels; not to be written to."""
+    from lisa_core.data.synth import SynthConfig, synthesize
+
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    synthesize(folder, SynthConfig(train=6, val=4, test=0, size=64))
+    return folder
+
+
+TRAINING = (
+    *("train", "--vlm", "smolvlm", "--vlm-model-name", "tiny", "--data", "scenes", "--output-dir", "run"),
+    *("--num-epochs", "1", "--batch-size", "8", "--device", "cpu", "--seed", "3"),
+)
+"""A command line that trains for a moment, for a folder that holds `scenes`."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a `lisa train` in a process of its own left behind."""
+
+    folder: Path
+    """The working folder, with `scenes` and `run`; not to be written to."""
+    args: tuple[str, ...]
+    """What came after `lisa`."""
+    process: subprocess.CompletedProcess[str]
+    """Exit code and output."""
+
+
+@pytest.fixture(scope="session")
+def trained(scenes: Path) -> TrainedRun:
+    """One short training by the `lisa` command, for all tests of the session."""
+    process = lisa(scenes.parent, *TRAINING)
+    assert process.returncode == 0, process.stderr
+    return TrainedRun(scenes.parent, TRAINING, process)
+
+
+@pytest.fixture
+def workplace(trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained run's folder as the current directory, to be written to and damaged."""
+    for name in ("scenes", "run"):
+        shutil.copytree(trained.folder / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

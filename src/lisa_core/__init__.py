@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lisa_core.hf import HFVLM
     from lisa_core.model import LisaModel
     from lisa_core.segmenter import Segmentation, Segmenter
-    from lisa_core.tiny import tiny_tokenizer
+    from lisa_core.tiny import grid_positions, tiny_tokenizer
     from lisa_core.vlm import SEG_TOKEN, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
     __version__: str
@@ -43,6 +43,7 @@ __all__ = [
     "VLMSpec",
     "__version__",
     "full_content",
+    "grid_positions",
     "hookimpl",
     "tiny_tokenizer",
 ]
@@ -59,6 +60,7 @@ _LAZY = {
     "VLMDims": "lisa_core.vlm",
     "VLMOutput": "lisa_core.vlm",
     "full_content": "lisa_core.vlm",
+    "grid_positions": "lisa_core.tiny",
     "tiny_tokenizer": "lisa_core.tiny",
 }
 

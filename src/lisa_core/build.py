@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -24,7 +25,7 @@ def vlm_source(config: ModelConfig) -> str:
 def sam_size(config: ModelConfig) -> SamSize:
     """The shape of SAM's parts, overrides applied."""
     size = SAM_SIZES[config.sam_size_name]
-    changes = {"prompt_dim": config.sam_prompt_dim, "decoder_depth": config.sam_decoder_depth}
+    changes: dict[str, Any] = {"prompt_dim": config.sam_prompt_dim, "decoder_depth": config.sam_decoder_depth}
     return dataclasses.replace(size, **{key: value for key, value in changes.items() if value is not None})
 
 

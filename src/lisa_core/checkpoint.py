@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lisa_core.build import build_model
-from lisa_core.config import ModelConfig, from_dict
+from lisa_core.config import ModelConfig, from_dict, problems
+from lisa_core.discovery import one_line
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.model import LisaModel
 from lisa_core.registry import get_registry
@@ -78,22 +79,38 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: if there is none, or its description cannot be read.
     """
     root = Path(path).expanduser()
-    candidates = [root, root / "best", root / "last", root / "best.old", root / "last.old"]
+    # `.old`: a save that was cut off between its two renames.
+    candidates = [root, root / "best", root / "best.old", root / "last", root / "last.old"]
     folder = next((candidate for candidate in candidates if (candidate / META_FILE).is_file()), None)
     if folder is None:
         raise CheckpointError(f"no checkpoint at {root}: give a folder with {META_FILE}, or a run of `lisa train`")
+    meta, config = _read_description(folder / META_FILE)
+    return Checkpoint(folder, config, meta)
+
+
+def _read_description(path: Path) -> tuple[dict[str, Any], ModelConfig]:
+    """The content of a `lisa.json`, and the model config in it; raises CheckpointError if it cannot mean anything."""
     try:
-        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
-        version, model = meta["format_version"], from_dict(ModelConfig, meta["model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / META_FILE} is damaged ({error}): use another checkpoint") from error
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        version = meta["format_version"]
+        if not isinstance(version, int) or version < 1:
+            raise TypeError(f"format_version is {version!r}")
+        # Before anything else: a newer format may have moved the rest.
+        if version > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path.parent} has format {version}, this lisa-core reads {FORMAT_VERSION}: `pip install -U lisa-core`"
+            )
+        if not isinstance(meta["model"], dict) or not isinstance(meta["plugin"], dict):
+            raise TypeError("model and plugin must be objects")
+        config = from_dict(ModelConfig, meta["model"])
+        faults = "; ".join(problems(config))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged ({one_line(error)}): use another checkpoint") from error
     except ConfigError as error:
-        raise CheckpointError(f"{folder / META_FILE}: {error}") from error
-    if version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{folder} has format {version}, this lisa-core reads {FORMAT_VERSION}: `pip install -U lisa-core`"
-        )
-    return Checkpoint(folder, model, meta)
+        raise CheckpointError(f"{path}: {error}") from error
+    if faults:
+        raise CheckpointError(f"{path} is damaged ({faults}): use another checkpoint")
+    return meta, config
 
 
 def load_checkpoint(path: str | Path) -> LisaModel:
@@ -103,24 +120,30 @@ def load_checkpoint(path: str | Path) -> LisaModel:
         CheckpointError: if the checkpoint is missing, damaged, or its plugin is not installed.
     """
     checkpoint = find_checkpoint(path)
-    plugin = checkpoint.meta.get("plugin", {})
-    family = checkpoint.model_config.vlm
+    config = checkpoint.model_config
+    family = config.vlm
     if family not in get_registry().vlms:
-        package = plugin.get("distribution", f"lisa-{family}")
+        package = checkpoint.meta["plugin"].get("distribution", f"lisa-{family}")
         raise CheckpointError(
             f"{checkpoint.folder} was trained with the {family} plugin, not usable here: `pip install {package}` "
             "(`lisa plugins` shows what is installed)"
         )
     vlm_folder = checkpoint.folder / VLM_FOLDER
-    model = build_model(checkpoint.model_config, vlm_folder if vlm_folder.is_dir() else None)
+    # SAM's own file has nothing to add where only its decoder is used: that was trained, and is in our file.
+    source = config if config.mask_features == "sam" else dataclasses.replace(config, sam_checkpoint=None)
+    model = build_model(source, vlm_folder if vlm_folder.is_dir() else None)
+    model.config = config
     try:
         state = load_file(checkpoint.folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{checkpoint.folder / WEIGHTS_FILE} is missing or damaged ({error})") from error
+        raise CheckpointError(
+            f"{checkpoint.folder / WEIGHTS_FILE} is missing or damaged ({one_line(error)})"
+        ) from error
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.folder} does not fit the model it describes: {error}") from error
+        reason = one_line(error)[:200]  # torch lists every tensor
+        raise CheckpointError(f"{checkpoint.folder} does not fit the model it describes: {reason}") from error
     restored = _recoverable_prefixes(model)
     lost = [key for key in missing if not key.startswith(restored)]
     if lost or unexpected:

@@ -26,7 +26,7 @@ from transformers import (
 from lisa_core.errors import ConfigError
 from lisa_core.loading import load_errors
 from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text
-from lisa_core.tiny import tiny_tokenizer
+from lisa_core.tiny import grid_positions, tiny_tokenizer
 from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
 # Used when the tokenizer has no chat template of its own, as base models do not.
@@ -80,7 +80,7 @@ class ClipLLM(VLM):
             )
         with load_errors(image_name):
             config = AutoConfig.from_pretrained(image_name)
-            loader = _VISION_HALVES.get(config.model_type, AutoModel)
+            loader: Any = _VISION_HALVES.get(config.model_type, AutoModel)
             vision = loader.from_pretrained(image_name, dtype=torch.float32)
             image_processor = AutoImageProcessor.from_pretrained(image_name)
         with load_errors(text_name):
@@ -129,7 +129,10 @@ class ClipLLM(VLM):
             eos_token_id=tokenizer.eos_token_id,
         )
         processor = CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-        return cls(CLIPVisionModel(vision), Qwen3ForCausalLM(language), processor, tokenizer)
+        tower = CLIPVisionModel(vision)
+        with torch.no_grad():  # row 0 is the class token's
+            tower.embeddings.position_embedding.weight[1:] = grid_positions(size // 8, width)
+        return cls(tower, Qwen3ForCausalLM(language), processor, tokenizer)
 
     def save_config(self, folder: Path) -> None:
         """Write both halves' configs, the image processor and the tokenizer."""

@@ -194,17 +194,27 @@ SECTIONS: dict[str, type] = {
 def problems(section: Any) -> Iterable[str]:
     """What is wrong with the values of one config section, one phrase each."""
     hints = get_type_hints(type(section))
+    mistyped = False
     for item in dataclasses.fields(section):
-        value = getattr(section, item.name)
+        value, hint = getattr(section, item.name), hints[item.name]
         flag = "--" + item.name.replace("_", "-")
-        if value is None:
-            continue
-        if get_origin(hints[item.name]) is Literal and value not in get_args(hints[item.name]):
-            yield f"{flag} is {value!r}, must be one of {', '.join(get_args(hints[item.name]))}"
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if get_origin(hint) is Literal:
+            if value not in get_args(hint):
+                yield f"{flag} is {value!r}, must be one of {', '.join(get_args(hint))}"
+        elif not _is_of_type(value, hint):
+            mistyped = True
+            yield f"{flag} is {value!r}, must be {getattr(hint, '__name__', hint)}"
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield from _out_of_bounds(flag, value, item.metadata)
-    if hasattr(section, "problems"):
+    if hasattr(section, "problems") and not mistyped:
         yield from section.problems()
+
+
+def _is_of_type(value: object, hint: Any) -> bool:
+    kinds = get_args(hint) or (hint,)  # `int | None` has arguments, `int` has none
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
 
 
 def _out_of_bounds(flag: str, value: float, bounds: Any) -> Iterable[str]:

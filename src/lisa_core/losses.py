@@ -58,9 +58,10 @@ def soft_iou(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def sentence_contrast(logits: Tensor, target: Tensor, valid: Tensor, image_index: Tensor) -> Tensor:
-    """Which sentence of its picture does each patch belong to? Cross-entropy over the sentences of one picture.
+    """Which sentence of its picture does each patch belong to? Divergence over the sentences of one picture.
 
-    A map that ignores the words is the same for all of them and pays log(K) here, however well it finds objects. The
+    A map that ignores the words is the same for all of them and pays here, however well it finds objects; 0 is a
+    picture whose every target patch is claimed by its own sentences alone. The
     listwise form is that of InfoNCE (arXiv:1807.03748, equation 4), over sentences instead of samples.
 
     Args:
@@ -82,8 +83,9 @@ def sentence_contrast(logits: Tensor, target: Tensor, valid: Tensor, image_index
         # Phrasings of one object claim its patches together; a patch weighs as much as its best claim.
         wanted = share / claimed.clamp(min=1e-6)
         weight = share.amax(0)
-        cross_entropy = -(wanted * logits[rows].log_softmax(0)).sum(0)
-        losses[rows] = (cross_entropy * weight).sum() / weight.sum().clamp(min=1e-6)
+        entropy = -torch.xlogy(wanted, wanted).sum(0)  # what sentences that share an object cannot avoid
+        divergence = -(wanted * logits[rows].log_softmax(0)).sum(0) - entropy
+        losses[rows] = (divergence * weight).sum() / weight.sum().clamp(min=1e-6)
     return losses
 
 

@@ -11,6 +11,9 @@ from transformers import get_scheduler
 from lisa_core.config import TrainConfig
 from lisa_core.model import LisaModel
 
+# Learned tables that are bare parameters, not `nn.Embedding`s: our queries, and the positions of SAM's encoder.
+_TABLES = (".queries", ".pos_embed", ".rel_pos_h", ".rel_pos_w")
+
 
 def set_trainable(model: LisaModel, config: TrainConfig) -> None:
     """Freeze what the config leaves as it is: the VLM on request, and SAM's encoder once it has real weights."""
@@ -31,16 +34,17 @@ def trainable_line(model: nn.Module) -> str:
 def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries."""
     undecayed = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
-    decay, plain = [], []
+    decay: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_matrix = parameter.ndim >= 2 and id(parameter) not in undecayed and not name.endswith(".queries")
+            is_matrix = parameter.ndim >= 2 and id(parameter) not in undecayed and not name.endswith(_TABLES)
             (decay if is_matrix else plain).append(parameter)
     groups: list[dict[str, Any]] = [
         {"params": decay, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def build_schedule(

@@ -48,6 +48,11 @@ class SamSize:
     window_size: int = 14
     """Side of a window, patches."""
 
+    @property
+    def mask_size(self) -> int:
+        """Side of the low-resolution masks, cells: the decoder upscales the encoder's grid by 4."""
+        return 4 * (self.image_size // self.patch_size)
+
 
 SAM_SIZES: dict[str, SamSize] = {
     "vit_b": SamSize(),
@@ -144,7 +149,7 @@ class SamImageEncoder(nn.Module):
             embed_dim=size.encoder_dim,
             img_size=size.image_size,
             mlp_ratio=4,
-            norm_layer=norm,  # type: ignore[arg-type]
+            norm_layer=norm,
             num_heads=size.encoder_heads,
             patch_size=size.patch_size,
             qkv_bias=True,

@@ -43,7 +43,7 @@ class Segmenter:
 
     def __init__(self, model: LisaModel, device: str | torch.device = "cpu") -> None:
         self.model = model.to(device).eval()
-        self.collator = Collator(model.vlm, model.config, sam_size(model.config).image_size)
+        self.collator = Collator(model.vlm, model.config, sam_size(model.config))
         self._encoded: EncodedImages | None = None
 
     @classmethod
@@ -80,7 +80,7 @@ class Segmenter:
             is_sentence: which of the two; by default full sentences are told by their final punctuation.
 
         Raises:
-            DataError: if the text is empty.
+            DataError: if the text is empty, or not text.
             ConfigError: if no picture is set.
         """
         return self.segment_many([text], is_sentence)[0]
@@ -89,8 +89,8 @@ class Segmenter:
         """Like `segment`, several sentences in one pass."""
         if self._encoded is None:
             raise ConfigError("no picture is set: call set_image first")
-        if any(not text.strip() for text in texts):
-            raise DataError("the sentence is empty: say what to segment, for example 'the red ring'")
+        for text in texts:
+            _check_sentence(text)
         questions = [
             question(text, text.rstrip().endswith((".", "?", "!")) if is_sentence is None else is_sentence)
             for text in texts
@@ -119,6 +119,15 @@ def pick_device(name: str) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"{name!r} is not a torch device: use auto, cpu or cuda") from error
+
+
+def _check_sentence(text: str) -> None:
+    if not text.strip():
+        raise DataError("the sentence is empty: say what to segment, for example 'the red ring'")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # what Python makes of a command line that is not UTF-8; no tokenizer takes it
+        raise DataError(f"the sentence holds a broken character ({error.reason}): write it again") from error
 
 
 def _as_rgb(image: str | PathLike[str] | Image.Image | np.ndarray) -> Image.Image:

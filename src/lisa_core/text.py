@@ -36,6 +36,18 @@ def add_seg_token(tokenizer: Any, model: Any) -> None:
                     matrix.weight[row] = matrix.weight[:row].mean(0)
 
 
+def plain_words(tokenizer: Any, text: str) -> str:
+    """The text with the tokenizer's special tokens broken up by a blank: `[SEG]` becomes `[ SEG]`.
+
+    What a user writes must not act as one: a second `[SEG]` would draw a second mask, an image placeholder would ask
+    for a picture that is not there.
+    """
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special:
+            text = text.replace(token.content, f"{token.content[:1]} {token.content[1:]}")
+    return text
+
+
 def chat_rows(
     processor: Any, questions: Sequence[str], answers: Sequence[str] | None, with_image: bool
 ) -> tuple[list[str], list[str]]:

@@ -86,7 +86,7 @@ class Trainer:
         self.reporter.line(f"✓ VLM loaded: {config.model.vlm} ({vlm_source(config.model)})")
         self.reporter.line(f"  Vision dim: {dims.vision}, Text dim: {dims.text}")
         self.reporter.line(trainable_line(self.model))
-        self.collator = Collator(self.model.vlm, config.model, sam_size(config.model).image_size)
+        self.collator = Collator(self.model.vlm, config.model, sam_size(config.model))
         self.best_giou = -1.0
 
     def run(self) -> EvaluationResult:
@@ -177,8 +177,10 @@ class Trainer:
         return dict(zip(names, total.tolist()))
 
     def _usable(self, batch: Batch) -> bool:
-        """Report the samples that were skipped; False for a batch of which nothing is left."""
+        """Report the samples that could not be read, or raise; False for a batch of which nothing is left."""
         for line in batch.pop("skipped", []):
+            if self.config.data.on_error == "fail":
+                raise DataError(line)
             self.reporter.line(f"skipped: {line}")
         return "targets" in batch
 

@@ -75,7 +75,7 @@ def sized(scene: Scene, indices: list[int], word: str) -> list[int]:
     sign = 1 if word == "large" else -1
     best = max(indices, key=lambda i: sign * scene.objects[i].diameter)
     share = scene.objects[best].diameter / min(scene.size)
-    assert share >= 0.34 if word == "large" else share <= 0.24
+    assert share >= 0.44 if word == "large" else share <= 0.34
     return [i for i in indices if (scene.objects[best].diameter / scene.objects[i].diameter) ** sign < 1.3]
 
 

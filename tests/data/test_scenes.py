@@ -28,7 +28,7 @@ def test_sizes_vary_within_bounds_and_no_object_leaves_the_picture(scenes: list[
         border[1:-1, 1:-1] = False
         assert not (scene.masks & border).any()
         shares += [item.diameter / min(scene.size) for item in scene.objects]
-    assert SMALLEST <= min(shares) < 0.2 and 0.4 < max(shares) <= LARGEST
+    assert SMALLEST <= min(shares) < 0.31 and 0.5 < max(shares) <= LARGEST
 
 
 def test_objects_stay_visible_and_some_are_partly_covered(scenes: list[Scene]) -> None:

@@ -27,7 +27,7 @@ def synth(
     test: Annotated[int, typer.Option(help="Test pictures, each with a colour-shape pair training never shows.")] = 240,
     size: Annotated[int, typer.Option(help="Longest side in pixels.")] = 160,
     seed: Annotated[int, typer.Option(help="Same seed and settings: same files, byte for byte.")] = 0,
-    min_objects: Annotated[int, typer.Option(help="Fewest objects in a picture.")] = 2,
+    min_objects: Annotated[int, typer.Option(help="Fewest objects in a picture.")] = 3,
     max_objects: Annotated[int, typer.Option(help="Most objects in a picture, at most 6.")] = 4,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the scenes that an earlier run wrote to DIR.")

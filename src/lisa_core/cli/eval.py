@@ -45,6 +45,8 @@ def evaluate(
     root = existing_folder(data, "data folder")
     if output is not None and not output.parent.is_dir():
         raise ConfigError(f"--output: the folder {output.parent} does not exist")
+    if output is not None and output.is_dir():
+        raise ConfigError(f"--output: {output} is a folder, give the name of a file")
 
     from rich.console import Console
     from rich.progress import Progress
@@ -73,14 +75,19 @@ def evaluate(
     record = {"checkpoint": checkpoint, "data": data, "split": split, "phrasings": phrasings, **result.to_dict()}
     record["skipped"] += len(dataset.skipped)
     text = json.dumps(record) + "\n"
-    path = output or Path(checkpoint).expanduser() / f"eval_{split}.json"
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
     if as_json:
         print(text, end="")
     else:
         _print_table(result, f"{checkpoint} on {data}, split {split}")
+    path = output or Path(checkpoint).expanduser() / f"eval_{split.replace('/', '_')}.json"
+    # After printing: figures that took hours are not lost to a folder that cannot be written.
+    temporary = path.with_name(path.name + ".new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path} ({error.strerror or error}): choose another --output") from error
+    if not as_json:
         console.print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
 
 

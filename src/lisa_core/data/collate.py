@@ -13,12 +13,10 @@ from torch.nn import functional as F
 from lisa_core.config import ModelConfig
 from lisa_core.data.base import Example
 from lisa_core.prompts import answer, question
-from lisa_core.sam import sam_pixels
+from lisa_core.sam import SamSize, sam_pixels
+from lisa_core.text import plain_words
 from lisa_core.types import IGNORE
 from lisa_core.vlm import VLM, Batch
-
-TARGET_SIZE = 256
-"""Side of the square raster, in cells, that training targets are stored at; losses pool it to the logits' size."""
 
 
 class Collator:
@@ -27,13 +25,13 @@ class Collator:
     Args:
         vlm: gives `preprocess`; its weights are not used, so the collator may run in a worker process.
         config: fusion and mask features decide what a batch holds.
-        sam_image_size: side of SAM's input in pixels; needed for SAM mask features.
+        sam: shape of SAM's parts; gives the side of the encoder's input and of the targets.
     """
 
-    def __init__(self, vlm: VLM, config: ModelConfig, sam_image_size: int) -> None:
+    def __init__(self, vlm: VLM, config: ModelConfig, sam: SamSize) -> None:
         self.vlm = vlm
         self.config = config
-        self.sam_image_size = sam_image_size
+        self.sam = sam
 
     def inputs(
         self,
@@ -42,10 +40,14 @@ class Collator:
         answers: Sequence[str] | None,
         image_index: Sequence[int],
     ) -> Batch:
-        """The model's inputs for N questions about U pictures, without targets."""
+        """The model's inputs for N questions about U pictures, without targets.
+
+        Special tokens among the words of a question are read as words; those of an answer stay what they are.
+        """
+        questions = [plain_words(self.vlm.tokenizer, text) for text in questions]
         batch = self.vlm.preprocess(images, questions, answers, image_index, joint=self.config.fusion == "joint")
         if self.config.mask_features == "sam":
-            pixels, content = zip(*(sam_pixels(image, self.sam_image_size) for image in images))
+            pixels, content = zip(*(sam_pixels(image, self.sam.image_size) for image in images))
             batch["sam_pixels"], batch["sam_content"] = torch.stack(pixels), torch.stack(content)
         return batch
 
@@ -53,26 +55,31 @@ class Collator:
         """A training batch of N examples.
 
         Returns:
-            the inputs; `targets` and `valid`, float [N,256,256]: the share of each cell that is target, and that
-            counts; `sample_ids`.
+            the inputs; `targets` and `valid`, float [N,s,s] with s = `sam.mask_size`: the share of each cell that is
+            target, and that counts; `sample_ids`.
         """
         images, index = unique_images(examples)
         batch = self.inputs(
             images,
             [question(example.sample.text, example.sample.is_sentence) for example in examples],
-            [answer(example.sample.answer) for example in examples],
+            [answer(self._explanation(example)) for example in examples],
             index,
         )
-        targets, valid = zip(*(target_raster(example.mask) for example in examples))
+        targets, valid = zip(*(target_raster(example.mask, self.sam.mask_size) for example in examples))
         batch["targets"], batch["valid"] = torch.stack(targets), torch.stack(valid)
         batch["sample_ids"] = [example.sample.id for example in examples]
         return batch
+
+    def _explanation(self, example: Example) -> str | None:
+        words = example.sample.answer
+        return None if words is None else plain_words(self.vlm.tokenizer, words)
 
 
 def unique_images(examples: Sequence[Example]) -> tuple[list[Image.Image], list[int]]:
     """The different pictures among the examples, compared by content, and for each example which one it shows."""
     seen: dict[tuple[tuple[int, int], bytes], int] = {}
-    images, index = [], []
+    images: list[Image.Image] = []
+    index: list[int] = []
     for example in examples:
         key = (example.image.size, example.image.tobytes())
         if key not in seen:
@@ -82,7 +89,7 @@ def unique_images(examples: Sequence[Example]) -> tuple[list[Image.Image], list[
     return images, index
 
 
-def target_raster(mask: np.ndarray, size: int = TARGET_SIZE) -> tuple[Tensor, Tensor]:
+def target_raster(mask: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
     """A mask squashed to a square by area.
 
     Args:

@@ -18,8 +18,8 @@ from lisa_core.data.wording import (
     join_words,
 )
 
-KINDS = {"attribute": 0.66, "superlative": 0.13, "position": 0.1, "relation": 0.11}
-"""How often each kind is tried first; set so that, with kinds that do not apply, about 55, 15, 15 and 15% come out."""
+KINDS = {"attribute": 0.8, "superlative": 0.07, "position": 0.06, "relation": 0.07}
+"""How often each kind is tried first; set so that, with kinds that do not apply, about three quarters are attributes."""
 
 SIZE_MARGIN = 1.3
 """Factor in area between the largest (smallest) object and the next."""
@@ -36,19 +36,19 @@ RELATION_MARGIN = 0.15
 LEAST_DESCRIBED = 0.6
 """An object is described when at least this share of it is visible."""
 
-_LARGE, _SMALL = 0.38, 0.28  # diameters that may be called large and small, in shares of the short side
+_LARGE, _SMALL = 0.44, 0.34  # diameters that may be called large and small, in shares of the short side
 
 _COMBINATIONS = {  # which attributes an expression names, and how often
-    ("colour", "shape"): 6.0,
-    ("shape",): 1.0,
-    ("colour",): 1.4,
-    ("size", "colour", "shape"): 1.4,
-    ("size", "shape"): 1.2,
-    ("size", "colour"): 0.6,
-    ("texture", "shape"): 1.2,
-    ("texture", "colour", "shape"): 1.2,
-    ("texture", "colour"): 0.5,
-    ("texture",): 0.4,
+    ("colour", "shape"): 8.0,
+    ("shape",): 0.6,
+    ("colour",): 1.6,
+    ("size", "colour", "shape"): 1.0,
+    ("size", "shape"): 0.4,
+    ("size", "colour"): 0.4,
+    ("texture", "shape"): 0.4,
+    ("texture", "colour", "shape"): 0.8,
+    ("texture", "colour"): 0.4,
+    ("texture",): 0.1,
 }
 
 

@@ -1,4 +1,4 @@
-"""The training data as a torch DataLoader: decoded in workers, corrupt samples named and, if asked, left out."""
+"""The training data as a torch DataLoader: decoded in workers, corrupt samples named."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lisa_core.vlm import Batch
 
 
 class _Decoded(Dataset[Example | str]):
-    """Decodes by index; with `skip`, a sample that cannot be decoded becomes the line that says why."""
+    """Decodes by index; a sample that cannot be decoded becomes the line that says why.
 
-    def __init__(self, dataset: SegmentationDataset, skip: bool) -> None:
+    It is not raised here: a worker process would hand over the error as the text of a whole traceback.
+    """
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
         self.dataset = dataset
-        self.skip = skip
 
     def __getitem__(self, index: int) -> Example | str:
         try:
             return self.dataset.load(index)
         except DataError as error:
-            if not self.skip:
-                raise
             return str(error)
 
 
@@ -46,15 +46,16 @@ class _SkippingCollator:
 def train_loader(dataset: SegmentationDataset, collator: Collator, config: TrainConfig) -> DataLoader:
     """Batches of the first `max_train_samples` sentences, reshuffled by `batch_sampler.set_epoch`.
 
-    A batch none of whose samples could be decoded holds nothing but `skipped`.
+    `batch["skipped"]` holds a line for each sample that could not be decoded, whatever `on_error` says: what follows
+    from it is for the caller to decide. A batch none of whose samples could be decoded holds nothing else.
     """
     samples = dataset.samples[: config.data.max_train_samples]
     sampler = SentenceBatchSampler(
         group_by_image(samples), config.data.batch_size, config.data.sentences_per_image, config.optim.seed
     )
     return DataLoader(
-        _Decoded(dataset, skip=config.data.on_error == "skip"),
-        batch_sampler=sampler,  # type: ignore[arg-type]  # torch asks for its own Sampler class, uses only iter and len
+        _Decoded(dataset),
+        batch_sampler=sampler,
         collate_fn=_SkippingCollator(collator),
         num_workers=config.data.num_workers,
         persistent_workers=config.data.num_workers > 0,

@@ -15,7 +15,7 @@ class SentenceBatchSampler:
     Args:
         groups: sample indices by picture.
         batch_size: samples a batch; the last one may be smaller.
-        sentences_per_image: most samples of one picture in a row.
+        sentences_per_image: most samples of one picture in a row, as long as there are others to go on with.
         seed: with the epoch's number it decides the order.
     """
 
@@ -37,12 +37,22 @@ class SentenceBatchSampler:
     def __iter__(self) -> Iterator[list[int]]:
         """One epoch of batches."""
         order = random.Random(f"{self.seed}/{self.epoch}")
-        chunks = []
-        for group in self.groups:
+        chunks: list[tuple[int, list[int]]] = []
+        for picture, group in enumerate(self.groups):
             shuffled = order.sample(list(group), len(group))
             step = min(self.sentences_per_image, self.batch_size)
-            chunks += [shuffled[start : start + step] for start in range(0, len(shuffled), step)]
+            chunks += [(picture, shuffled[start : start + step]) for start in range(0, len(shuffled), step)]
         order.shuffle(chunks)
-        indices = [index for chunk in chunks for index in chunk]
+        indices = [index for _, chunk in _apart(chunks) for index in chunk]
         for start in range(0, len(indices), self.batch_size):
             yield indices[start : start + self.batch_size]
+
+
+def _apart(chunks: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:
+    """The chunks (picture, samples) with those of one picture parted, where others are left to stand between them."""
+    for here in range(1, len(chunks)):
+        picture = chunks[here - 1][0]
+        if chunks[here][0] == picture:
+            other = next((later for later in range(here + 1, len(chunks)) if chunks[later][0] != picture), here)
+            chunks[here], chunks[other] = chunks[other], chunks[here]
+    return chunks

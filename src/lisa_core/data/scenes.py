@@ -28,12 +28,12 @@ Each word of a held-out pair is seen in other pairs, so a model that composes wo
 LEAST_VISIBLE = 0.62
 """Share of every object's pixels that later objects leave uncovered, at least."""
 
-SMALLEST, LARGEST = 0.22, 0.5
+SMALLEST, LARGEST = 0.28, 0.55
 """Range of the nominal diameter, in shares of the picture's short side."""
 
 _ASPECTS = (3 / 4, 16 / 9)  # width : height
 _SMALLEST_TEXTURED = 22.0  # pixels of diameter; a pattern on less than that cannot be told
-_TILT = {"circle": 0.0, "crescent": np.pi, "diamond": 0.15, "square": 0.2}
+_TILT = {"circle": 0.0, "square": 0.2}
 _USUAL_TILT = 0.28  # radians
 
 
@@ -103,8 +103,8 @@ def _sample_kinds(rng: np.random.Generator, count: int, held_out: bool) -> list[
         if kinds:
             like = kinds[int(rng.integers(len(kinds)))]
             choice = rng.random()
-            colour = like[0] if choice < 0.25 or choice >= 0.95 else colour
-            shape = like[1] if 0.25 <= choice < 0.5 or choice >= 0.95 else shape
+            colour = like[0] if choice < 0.1 or choice >= 0.97 else colour
+            shape = like[1] if 0.1 <= choice < 0.5 or choice >= 0.97 else shape
         if held_out or (colour, shape) not in HELD_OUT:
             kinds.append((colour, shape))
     return [kinds[index] for index in rng.permutation(count)]

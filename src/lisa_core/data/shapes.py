@@ -33,15 +33,6 @@ def _heart() -> np.ndarray:
     return np.stack([x, y], axis=1) / 16
 
 
-def _crescent() -> np.ndarray:
-    inner_radius, offset = 0.85, 0.6
-    tip_x = (1 - inner_radius**2 + offset**2) / (2 * offset)
-    tip = np.arccos(tip_x)
-    inner_tip = np.arccos((tip_x - offset) / inner_radius)
-    outer = _arc(1.0, tip, 2 * np.pi - tip)
-    return np.concatenate([outer, _arc(inner_radius, 2 * np.pi - inner_tip, inner_tip, offset)])
-
-
 def _star() -> np.ndarray:
     angle = -np.pi / 2 + np.arange(10) * np.pi / 5
     radius = np.where(np.arange(10) % 2 == 0, 1.12, 0.5)
@@ -70,8 +61,6 @@ SHAPES: dict[str, np.ndarray] = {
     "star": _star(),
     "cross": _cross(),
     "heart": _centred(_heart()),
-    "diamond": np.array([(0, -1.12), (0.7, 0), (0, 1.12), (-0.7, 0)]),
-    "crescent": _centred(_crescent()),
 }
 """Outline [P,2] of each shape word, (x, y) with y down, for a nominal radius of 1; no shape has a hole."""
 

@@ -42,7 +42,7 @@ class SynthConfig:
     """What to generate."""
 
     train: int = 1200
-    """Training pictures; each gives one to three annotated files."""
+    """Training pictures; each gives an annotated file for every object it describes, up to four."""
     val: int = 240
     """Validation pictures."""
     test: int = 240
@@ -51,7 +51,7 @@ class SynthConfig:
     """Longest side in pixels."""
     seed: int = 0
     """Same seed and settings, same bytes; a split does not depend on the other splits' counts."""
-    min_objects: int = 2
+    min_objects: int = 3
     """Fewest objects in a picture."""
     max_objects: int = 4
     """Most objects in a picture."""
@@ -132,7 +132,7 @@ def make_scene(
         first = (
             [i for i, item in enumerate(scene.objects) if (item.colour, item.shape) in HELD_OUT] if held_out else None
         )
-        wanted = int(rng.integers(2, 4))
+        wanted = int(rng.integers(3, 5))
         expressions = describe(rng, scene, min(wanted, len(scene.objects)), first)
         if len(expressions) >= min(2, len(scene.objects)) and (not first or expressions[0].target in first):
             return scene, expressions

@@ -14,7 +14,7 @@ from transformers import (
     SmolVLMVideoProcessor,
 )
 
-from lisa_core import HFVLM, Batch, full_content, tiny_tokenizer
+from lisa_core import HFVLM, Batch, full_content, grid_positions, tiny_tokenizer
 
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}:"
@@ -88,4 +88,7 @@ class SmolVLM(HFVLM):
             image_seq_len=(size // patch // scale) ** 2,
             chat_template=_CHAT_TEMPLATE,
         )
-        return cls(SmolVLMForConditionalGeneration(config), processor)
+        model = SmolVLMForConditionalGeneration(config)
+        with torch.no_grad():
+            model.model.vision_model.embeddings.position_embedding.weight.copy_(grid_positions(size // patch, width))
+        return cls(model, processor)

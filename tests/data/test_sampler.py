@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from itertools import chain, groupby
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lisa_core.data.sampler import SentenceBatchSampler
+
+SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=12)
+"""How many sentences each picture has."""
+
+
+def pictures(sizes: list[int]) -> list[list[int]]:
+    """Sample indices by picture; those of one picture need not be neighbours in the dataset."""
+    indices = list(range(sum(sizes)))
+    return [[indices.pop(0 if number % 2 else -1) for _ in range(size)] for number, size in enumerate(sizes)]
+
+
+def epoch(sampler: SentenceBatchSampler, number: int) -> list[list[int]]:
+    sampler.set_epoch(number)
+    return list(sampler)
+
+
+@given(SIZES, st.integers(1, 10), st.integers(1, 5), st.integers(0, 3))
+def test_every_sample_comes_once_in_batches_of_the_size_asked_for(sizes, batch_size, per_image, number):
+    sampler = SentenceBatchSampler(pictures(sizes), batch_size, per_image, seed=0)
+    batches = epoch(sampler, number)
+    assert sorted(chain(*batches)) == list(range(sum(sizes)))
+    assert all(len(batch) == batch_size for batch in batches[:-1]) and 1 <= len(batches[-1]) <= batch_size
+    assert len(sampler) == len(batches)
+
+
+@given(SIZES, st.integers(1, 10), st.integers(1, 5), st.integers(0, 3))
+def test_sentences_of_a_picture_stand_together_but_not_too_many_of_them(sizes, batch_size, per_image, number):
+    groups = pictures(sizes)
+    picture = {index: number for number, group in enumerate(groups) for index in group}
+    order = [picture[index] for index in chain(*epoch(SentenceBatchSampler(groups, batch_size, per_image, 0), number))]
+    runs = [(shown, len(list(run))) for shown, run in groupby(order)]
+    most = min(per_image, batch_size)
+    # Never torn further apart than the limit asks for.
+    for shown, size in enumerate(sizes):
+        assert sum(run == shown for run, _ in runs) <= -(-size // most)
+    # A longer run is possible only where nothing but this picture is left: at the end.
+    assert all(length <= most for _, length in runs[:-1])
+
+
+@given(SIZES, st.integers(0, 5), st.integers(0, 5))
+def test_seed_and_epoch_alone_decide_the_order(sizes, seed, number):
+    first, second = (SentenceBatchSampler(pictures(sizes), 4, 2, seed) for _ in range(2))
+    epoch(second, number + 1)  # what was drawn before does not matter
+    assert epoch(first, number) == epoch(second, number)
+
+
+def test_epochs_and_seeds_differ():
+    groups = pictures([3] * 20)
+    orders = [epoch(SentenceBatchSampler(groups, 4, 2, seed), number) for seed in range(3) for number in range(3)]
+    assert len({tuple(chain(*order)) for order in orders}) == 9
+    # The pictures come in another order, and others of their sentences stand together.
+    picture = {index: number for number, group in enumerate(groups) for index in group}
+    assert len({tuple(picture[index] for index in chain(*order)) for order in orders}) == 9
+    assert len({frozenset(map(frozenset, order)) for order in orders}) == 9

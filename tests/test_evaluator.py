@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lisa_core import evaluator
+from lisa_core.build import build_model, sam_size
+from lisa_core.config import ModelConfig
+from lisa_core.data import IGNORE, Example, Sample, SegmentationDataset, open_dataset
+from lisa_core.data.collate import Collator
+from lisa_core.errors import DataError
+from lisa_core.evaluator import EvaluationResult, Judged, evaluate
+from lisa_core.inference import encode, predict
+from lisa_core.segmenter import Segmenter
+
+CONFIG = ModelConfig(vlm="clip-llm", vlm_model_name="tiny")
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(3)
+    return build_model(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def collator(model) -> Collator:
+    return Collator(model.vlm, CONFIG, sam_size(CONFIG))
+
+
+class Pictures(SegmentationDataset):
+    """Noise pictures by name, with a target rectangle for each sentence, and a strip that is ignored."""
+
+    def __init__(self, *rows: tuple[str, str, tuple[int, int, int, int]], size: tuple[int, int] = (60, 40)) -> None:
+        self.skipped = []
+        self.boxes = [box for _, _, box in rows]
+        self.size = size
+        self.samples = [
+            Sample(f"{i}#0", Path(name), Path(f"{i}.json"), text, False) for i, (name, text, _) in enumerate(rows)
+        ]
+
+    def load(self, index: int) -> Example:
+        sample = self.samples[index]
+        if sample.text == "corrupt":
+            raise DataError(f"{sample.image_path} is not an image")
+        width, height = self.size
+        seed = sum(sample.image_path.name.encode())
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        mask = np.zeros((height, width), np.uint8)
+        left, top, right, bottom = self.boxes[index]
+        mask[top:bottom, left:right] = 1
+        mask[:, -5:] = IGNORE
+        return Example(sample, Image.fromarray(pixels), mask)
+
+
+LEFT, RIGHT = (0, 0, 20, 40), (30, 5, 60, 30)
+
+
+def run(model, collator, dataset, **options) -> tuple[EvaluationResult, list[Judged]]:
+    judged: list[Judged] = []
+    return evaluate(model, dataset, collator, on_judged=judged.append, **options), judged
+
+
+def share(mask: np.ndarray, truth: np.ndarray) -> float:
+    """IoU by sets of pixels."""
+    counted = {tuple(p) for p in np.argwhere(truth != IGNORE)}
+    drawn = {tuple(p) for p in np.argwhere(mask)} & counted
+    wanted = {tuple(p) for p in np.argwhere(truth == 1)}
+    return len(drawn & wanted) / len(drawn | wanted) if drawn | wanted else 1.0
+
+
+def test_the_figures_are_those_of_the_masks(model, collator, scenes):
+    dataset = open_dataset(scenes, "val", "first")
+    result, judged = run(model, collator, dataset, batch_size=3)
+    assert sorted(j.example.sample.id for j in judged) == sorted(sample.id for sample in dataset.samples)
+    assert any(j.mask.any() and not j.mask.all() for j in judged)
+    # The same masks as a user gets.
+    for j in judged:
+        alone = Segmenter(model).set_image(j.example.image).segment(j.example.sample.text, j.example.sample.is_sentence)
+        assert (alone.mask != j.mask).mean() < 0.002
+    ious = [share(j.mask, j.example.mask) for j in judged]
+    assert [j.iou for j in judged] == ious
+    both = sum(np.count_nonzero(j.mask & (j.example.mask == 1)) for j in judged)
+    either = sum(np.count_nonzero((j.mask | (j.example.mask == 1)) & (j.example.mask != IGNORE)) for j in judged)
+    assert result.giou == pytest.approx(sum(ious) / len(ious), abs=1e-12)
+    assert result.metrics.ciou == pytest.approx(both / either, abs=1e-12)
+    assert result.metrics.n == len(dataset) and result.skipped == []
+    for threshold, found in result.metrics.precision.items():
+        assert found == pytest.approx(sum(iou > threshold for iou in ious) / len(ious))
+
+
+def test_listening_is_over_pairs_of_sentences_of_one_picture(model, collator, scenes):
+    result, judged = run(model, collator, open_dataset(scenes, "val", "first"))
+    hits = pairs = 0
+    for a in judged:
+        for b in judged:
+            same = a.example.image.tobytes() == b.example.image.tobytes()
+            if a is not b and same and share(a.example.mask == 1, b.example.mask) < 0.5:
+                pairs += 1
+                hits += share(a.mask, a.example.mask) > share(a.mask, b.example.mask)
+    assert result.pairs == pairs > 0
+    assert result.listening == hits / pairs
+
+
+def test_without_two_objects_in_a_picture_there_is_nothing_to_listen_for(model, collator):
+    result, _ = run(model, collator, Pictures(("a", "one", LEFT), ("b", "two", RIGHT), ("a", "same as one", LEFT)))
+    assert result.listening is None and result.pairs == 0
+    result, _ = run(model, collator, Pictures(("a", "one", LEFT), ("a", "two", RIGHT)))
+    assert result.pairs == 2 and result.listening in (0, 0.5, 1)
+
+
+def test_a_blanked_sentence_is_an_empty_one_about_the_same_picture(model, collator):
+    dataset = Pictures(("a", "one", LEFT), ("b", "two", RIGHT), ("a", "three", RIGHT))
+    result, _ = run(model, collator, dataset)
+    examples = [dataset.load(index) for index in range(3)]
+    blank = [
+        predict(model, collator, encode(model, collator, [example.image]), ["Segment ."], [0])[0].logits > 0
+        for example in examples
+    ]
+    expected = np.mean([share(mask.numpy(), example.mask) for mask, example in zip(blank, examples)])
+    assert result.blank_giou == pytest.approx(expected, abs=0.002)
+    assert run(model, collator, dataset, blank=False)[0].blank_giou is None
+
+
+def test_baselines_never_read_the_sentence(model, collator):
+    result, _ = run(model, collator, Pictures(("a", "one", LEFT), ("a", "two", RIGHT)))
+    # RIGHT is 30 wide of which 5 are ignored, 25 high: smaller than LEFT, which is guessed for both sentences.
+    assert result.baselines["largest_object"] == pytest.approx((1.0 + 0.0) / 2)
+    y, x = np.mgrid[0:40, 0:60]
+    blob = ((y + 0.5) / 40 - 0.5) ** 2 + ((x + 0.5) / 60 - 0.5) ** 2 <= 1 / (4 * np.pi)
+    dataset = Pictures(("a", "one", LEFT), ("a", "two", RIGHT))
+    expected = np.mean([share(blob, dataset.load(index).mask) for index in range(2)])
+    assert result.baselines["centre_blob"] == pytest.approx(expected)
+
+
+def test_a_picture_stored_twice_is_encoded_once_and_its_sentences_are_pairs(
+    model, collator, scenes, tmp_path, monkeypatch
+):
+    first = sorted((scenes / "val").glob("*.jpg"))[0]
+    stem = first.stem.rpartition("_")[0]
+    (tmp_path / "val").mkdir()
+    for path in (scenes / "val").glob(f"{stem}_*"):
+        shutil.copyfile(path, tmp_path / "val" / path.name)
+    dataset = open_dataset(tmp_path, "val", "first")
+    assert len({sample.image_path for sample in dataset.samples}) == len(dataset) >= 2
+    encoded: list[int] = []
+    monkeypatch.setattr(
+        evaluator,
+        "encode",
+        lambda model, collator, images: encoded.append(len(images)) or encode(model, collator, images),
+    )
+    for batch_size in (1, 16):
+        result, _ = run(model, collator, dataset, batch_size=batch_size)
+        assert result.pairs == len(dataset) * (len(dataset) - 1)
+    assert encoded == [1, 1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_the_batch_size_changes_nothing(model, collator, scenes, batch_size):
+    dataset = open_dataset(scenes, "val", "all")
+    expected, result = (run(model, collator, dataset, batch_size=size)[0] for size in (16, batch_size))
+    assert result.giou == pytest.approx(expected.giou, abs=0.002)
+    assert (result.metrics.n, result.pairs) == (expected.metrics.n, expected.pairs)
+    assert result.baselines == pytest.approx(expected.baselines)
+
+
+def test_only_the_first_samples_and_the_progress_of_each_step(model, collator):
+    dataset = Pictures(*((name, "it", LEFT) for name in "abcde"))
+    steps: list[int] = []
+    result, judged = run(model, collator, dataset, batch_size=2, max_samples=3, on_progress=steps.append)
+    assert result.metrics.n == 3 and steps == [2, 1]
+    assert [j.example.sample.id for j in judged] == ["0#0", "1#0", "2#0"]
+
+
+def test_a_sample_that_cannot_be_read_stops_or_is_left_out(model, collator):
+    dataset = Pictures(("a", "one", LEFT), ("b", "corrupt", LEFT), ("c", "two", RIGHT))
+    with pytest.raises(DataError, match=r"^b is not an image$"):
+        run(model, collator, dataset)
+    result, _ = run(model, collator, dataset, on_error="skip", batch_size=1)
+    assert result.skipped == ["b is not an image"] and result.metrics.n == 2 and result.to_dict()["skipped"] == 1
+    expected, _ = run(model, collator, Pictures(("a", "one", LEFT), ("c", "two", RIGHT)))
+    assert result.giou == pytest.approx(expected.giou, abs=0.002)
+
+
+def test_nothing_that_can_be_read_is_an_error_even_when_skipping(model, collator):
+    with pytest.raises(DataError, match="none of the 2 samples could be read; the first: a is not an image"):
+        run(model, collator, Pictures(("a", "corrupt", LEFT), ("b", "corrupt", LEFT)), on_error="skip")
+
+
+def test_a_model_in_training_is_put_into_evaluation_mode(model, collator):
+    model.train()
+    run(model, collator, Pictures(("a", "one", LEFT)))
+    assert not any(module.training for module in model.modules())
+
+
+def test_the_result_is_plain_data(model, collator):
+    record = run(model, collator, Pictures(("a", "one", LEFT), ("a", "two", RIGHT)))[0].to_dict()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert {
+        "giou",
+        "ciou",
+        "precision",
+        "n",
+        "listening",
+        "listening_pairs",
+        "blank_giou",
+        "baselines",
+    } <= record.keys()

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from lisa_core.errors import ConfigError
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text
+from lisa_core.tiny import tiny_tokenizer
+from lisa_core.vlm import SEG_TOKEN
+
+TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | upper }}:"
+    "{% if message['content'] is string %} {{ message['content'] }}{% else %}{% for part in message['content'] %}"
+    "{{ '<image>' if part['type'] == 'image' else ' ' + part['text'] }}{% endfor %}{% endif %}</s>{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+@pytest.fixture
+def tokenizer():
+    return tiny_tokenizer()
+
+
+def language_model(vocabulary: int, tied: bool = False) -> Qwen3ForCausalLM:
+    torch.manual_seed(0)
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8, "head_dim": 4}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    return Qwen3ForCausalLM(Qwen3Config(**small, **heads, vocab_size=vocabulary, tie_word_embeddings=tied))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("padding", [0, 1, 40])
+def test_seg_becomes_one_token_with_a_mean_row(tokenizer, tied, padding):
+    size = len(tokenizer)
+    model = language_model(size + padding, tied)
+    embedding, head = (m.weight.clone() for m in (model.get_input_embeddings(), model.get_output_embeddings()))
+    add_seg_token(tokenizer, model)
+    assert tokenizer.convert_ids_to_tokens(tokenizer(SEG_TOKEN)["input_ids"]) == [SEG_TOKEN]
+    row = tokenizer.convert_tokens_to_ids(SEG_TOKEN)
+    assert row == size
+    for matrix, before in ((model.get_input_embeddings(), embedding), (model.get_output_embeddings(), head)):
+        # A checkpoint may pad its matrix: growing by what is missing, never shrinking to the tokenizer's length.
+        assert matrix.weight.shape == (size + max(padding, 1), 8)
+        assert torch.equal(matrix.weight[:size], before[:size])
+        torch.testing.assert_close(matrix.weight[row], before[:size].mean(0))
+        assert torch.equal(matrix.weight[size + 1 :], before[size + 1 :])
+    assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) == tied
+    assert model(torch.tensor([[row]])).logits.shape[-1] == size + max(padding, 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("padding", [0, 40])
+def test_a_second_time_changes_nothing(tokenizer, padding):
+    model = language_model(len(tokenizer) + padding)
+    add_seg_token(tokenizer, model)
+    row, length = tokenizer.convert_tokens_to_ids(SEG_TOKEN), len(tokenizer)
+    model.get_input_embeddings().weight[row] = 7.0  # what training made of it
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    add_seg_token(tokenizer, model)
+    assert len(tokenizer) == length
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_token_on_the_right(tokenizer):
+    tokenizer.pad_token = None
+    tokenizer.padding_side = "left"
+    add_seg_token(tokenizer, language_model(len(tokenizer)))
+    rows = pad_text(tokenizer, ["red", "the red ring"])
+    assert rows["text_input_ids"][0, 1:].tolist() == [tokenizer.eos_token_id] * 2
+    assert rows["text_attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+def test_only_the_reply_is_labelled(tokenizer):
+    prompts, replies = ["USER: the red ring ASSISTANT:", "USER: it ASSISTANT:", "A:"], [" It is.</s>", "", " Yes</s>"]
+    rows = tokenizer([p + r for p, r in zip(prompts, replies)], padding=True, return_tensors="pt")
+    labels = answer_labels(tokenizer, rows["input_ids"], rows["attention_mask"], replies)
+    assert labels.shape == rows["input_ids"].shape
+    labelled = labels != -100
+    assert torch.equal(labels[labelled], rows["input_ids"][labelled])
+    assert not (labelled & (rows["attention_mask"] == 0)).any()
+    for row, (prompt, reply) in enumerate(zip(prompts, replies)):
+        assert tokenizer.decode(rows["input_ids"][row][labelled[row]]) == reply
+        rest = ~labelled[row] & rows["attention_mask"][row].bool()
+        assert tokenizer.decode(rows["input_ids"][row][rest]) == prompt
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+def test_left_padding_moves_every_row_and_leaves_other_tensors_alone(lengths):
+    width = max(lengths)
+    mask = torch.tensor([[1] * n + [0] * (width - n) for n in lengths])
+    ids = torch.tensor([[10 * row + i + 1 for i in range(n)] + [0] * (width - n) for row, n in enumerate(lengths)])
+    types = (ids + 100) * mask
+    pixels = torch.rand(len(lengths), width, 2)
+    moved = left_padded(
+        {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "pixels": pixels, "name": "x"}, mask
+    )
+    for row, n in enumerate(lengths):
+        assert moved["input_ids"][row].tolist() == [0] * (width - n) + ids[row, :n].tolist()
+        assert moved["attention_mask"][row].tolist() == [0] * (width - n) + [1] * n
+        assert moved["token_type_ids"][row].tolist() == [0] * (width - n) + types[row, :n].tolist()
+    assert moved["pixels"] is pixels and moved["name"] == "x"
+
+
+@pytest.mark.parametrize("with_image", [True, False])
+def test_prompts_end_where_the_assistant_starts_and_the_reply_completes_them(tokenizer, with_image):
+    tokenizer.chat_template = TEMPLATE
+    image = "<image>" if with_image else ""
+    prompts, replies = chat_rows(tokenizer, ["which ring?", "it"], ["This one.", "No."], with_image)
+    assert prompts == [f"USER:{image} which ring?</s>ASSISTANT:", f"USER:{image} it</s>ASSISTANT:"]
+    assert replies == [" This one.</s>", " No.</s>"]
+    assert chat_rows(tokenizer, ["it"], None, with_image) == (prompts[1:], [""])
+
+
+def test_a_template_that_rewrites_the_prompt_once_the_answer_is_known_is_refused():
+    def apply_chat_template(chat, add_generation_prompt=False, tokenize=True):
+        return f"{len(chat)} turns: {chat[-1]['content']}"
+
+    processor = SimpleNamespace(apply_chat_template=apply_chat_template)
+    with pytest.raises(ConfigError, match="chat template"):
+        chat_rows(processor, ["which ring?"], ["This one."], with_image=False)
+    assert chat_rows(processor, ["which ring?"], None, with_image=False) == (["1 turns: which ring?"], [""])
