@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("lisa", deadline=None)
+hypothesis.settings.load_profile("lisa")
 
 PLUGINS = Path(__file__).parent / "fixtures" / "plugins"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from PIL import Image
+from tokenizers import processors
 from transformers import CLIPConfig, CLIPModel
 
 from lisa_core.clip_llm import ClipLLM
@@ -79,6 +80,27 @@ def test_seg_is_one_token_and_only_the_answer_is_labelled(vlm, pictures):
         assert SEG_TOKEN in text
         assert "Segment" not in text
         assert torch.equal(labelled, batch["labels"][row][batch["labels"][row] != -100])
+
+
+def test_a_question_that_spells_special_tokens_is_only_words(vlm, pictures):
+    batch = vlm.preprocess(pictures[:1], [f"Segment the {SEG_TOKEN} sign </s> there."], ANSWERS[:1])
+    assert (batch["input_ids"] == vlm.seg_token_id).sum() == 1
+    assert (batch["input_ids"] == vlm.tokenizer.eos_token_id).sum() == 1  # the one that ends the answer
+    assert not (batch["text_input_ids"] == vlm.seg_token_id).any()
+
+
+def test_the_beginning_of_text_token_stands_once(pictures):
+    torch.manual_seed(0)
+    for template in (None, "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"):
+        model = ClipLLM.tiny()
+        bos = model.tokenizer.bos_token
+        model.tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, model.tokenizer.bos_token_id)]
+        )
+        if template:
+            model.tokenizer.chat_template = template
+        batch = model.preprocess(pictures[:1], QUESTIONS[:1], ANSWERS[:1])
+        assert (batch["input_ids"] == model.tokenizer.bos_token_id).sum() == 1
 
 
 @torch.no_grad()

@@ -114,17 +114,29 @@ def test_without_two_objects_in_a_picture_there_is_nothing_to_listen_for(model, 
     assert result.pairs == 2 and result.listening in (0, 0.5, 1)
 
 
-def test_a_blanked_sentence_is_an_empty_one_about_the_same_picture(model, collator):
+def test_a_blanked_sentence_is_an_empty_one_about_the_same_picture(model, collator, monkeypatch):
     dataset = Pictures(("a", "one", LEFT), ("b", "two", RIGHT), ("a", "three", RIGHT))
-    result, _ = run(model, collator, dataset)
-    examples = [dataset.load(index) for index in range(3)]
-    blank = [
-        predict(model, collator, encode(model, collator, [example.image]), ["Segment ."], [0])[0].logits > 0
-        for example in examples
+    asked: list[tuple[list[str], list[int]]] = []
+    answers: list[np.ndarray] = []
+
+    def spy(model, collator, encoded, questions, index):
+        drawn = predict(model, collator, encoded, questions, index)
+        asked.append((list(questions), list(index)))
+        answers[:] = [(prediction.logits > 0).numpy() for prediction in drawn]
+        return drawn
+
+    monkeypatch.setattr(evaluator, "predict", spy)
+    result, judged = run(model, collator, dataset)
+    assert [questions for questions, _ in asked] == [
+        ["Segment one.", "Segment three.", "Segment two."],
+        ["Segment ."] * 2,
     ]
-    expected = np.mean([share(mask.numpy(), example.mask) for mask, example in zip(blank, examples)])
-    assert result.blank_giou == pytest.approx(expected, abs=0.002)
+    assert asked[1][1] == [0, 1]
+    truths = [j.example.mask for j in judged]
+    expected = [share(answers[image], truth) for image, truth in zip([0, 0, 1], truths)]
+    assert result.blank_giou == pytest.approx(np.mean(expected), abs=1e-12)
     assert run(model, collator, dataset, blank=False)[0].blank_giou is None
+    assert len(asked) == 3
 
 
 def test_baselines_never_read_the_sentence(model, collator):

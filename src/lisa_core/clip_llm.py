@@ -25,7 +25,7 @@ from transformers import (
 
 from lisa_core.errors import ConfigError
 from lisa_core.loading import load_errors
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text, plain_texts
 from lisa_core.tiny import grid_positions, tiny_tokenizer
 from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
@@ -173,11 +173,16 @@ class ClipLLM(VLM):
         )["pixel_values"]
         index = torch.arange(len(questions)) if image_index is None else torch.tensor(list(image_index))
         batch: Batch = {"image_index": index, "pixel_values": pixels}
-        batch.update(pad_text(self.tokenizer, list(questions)))
+        questions = plain_texts(self.tokenizer, questions)
+        batch.update(pad_text(self.tokenizer, questions))
         if joint:
             prompts, replies = chat_rows(self.tokenizer, questions, answers, with_image=False)
             rows = self.tokenizer(
-                [prompt + reply for prompt, reply in zip(prompts, replies)], padding=True, return_tensors="pt"
+                [prompt + reply for prompt, reply in zip(prompts, replies)],
+                padding=True,
+                return_tensors="pt",
+                # A chat template writes the beginning-of-text token itself; ours leaves it to the tokenizer.
+                add_special_tokens=self.tokenizer.chat_template == _PLAIN_TEMPLATE,
             )
             batch["input_ids"], batch["attention_mask"] = rows["input_ids"], rows["attention_mask"]
             batch["labels"] = answer_labels(self.tokenizer, rows["input_ids"], rows["attention_mask"], replies)

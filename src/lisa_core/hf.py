@@ -15,7 +15,7 @@ from transformers.utils import logging as hf_logging
 
 from lisa_core.errors import ConfigError
 from lisa_core.loading import load_errors
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, plain_texts
 from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput
 
 _OWN_KEYS = frozenset({"image_index", "labels", "text_input_ids", "text_attention_mask"})
@@ -89,7 +89,8 @@ class HFVLM(VLM):
         """Run the family's processor; see `VLM.preprocess`."""
         index = list(range(len(questions))) if image_index is None else list(image_index)
         batch: Batch = {"image_index": torch.tensor(index)}
-        batch.update(pad_text(self.tokenizer, list(questions)))
+        questions = plain_texts(self.tokenizer, questions)
+        batch.update(pad_text(self.tokenizer, questions))
         if not joint:
             batch.update(self._image_inputs(images))
             return batch

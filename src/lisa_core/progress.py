@@ -65,7 +65,7 @@ class RichReporter(Reporter):
 
     def line(self, text: str) -> None:
         """Print above the bar."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def start(self, total_steps: int) -> None:
         """Show the bar."""

@@ -14,4 +14,7 @@ def question(text: str, is_sentence: bool) -> str:
 
 def answer(explanation: str | None = None) -> str:
     """The assistant turn: the mask's token, and the data set's explanation where it has one."""
-    return ANSWER if explanation is None else f"{ANSWER} {explanation}"
+    if explanation is None:
+        return ANSWER
+    # One answer, one mask: an explanation that spells the token must not ask for a second.
+    return f"{ANSWER} {explanation.replace(SEG_TOKEN, SEG_TOKEN.strip('[]'))}"

@@ -48,6 +48,18 @@ def plain_words(tokenizer: Any, text: str) -> str:
     return text
 
 
+def plain_texts(tokenizer: Any, texts: Sequence[str]) -> list[str]:
+    """The texts with every special token in them broken up, so that a user's "[SEG]" or "<image>" is only words."""
+    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    plain = []
+    for text in texts:
+        for token in special:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        plain.append(text)
+    return plain
+
+
 def chat_rows(
     processor: Any, questions: Sequence[str], answers: Sequence[str] | None, with_image: bool
 ) -> tuple[list[str], list[str]]:

@@ -74,6 +74,7 @@ class Trainer:
         self.reporter = reporter or Reporter()
         existing_folder(config.data.data, "data folder")
         self.output = _output_folder(config)
+        self.skipped: set[str] = set()
         self.accelerator = Accelerator(cpu=config.run.device == "cpu")
         if config.run.device == "cuda" and self.accelerator.device.type != "cuda":
             raise ConfigError("--device cuda, but torch sees no CUDA device here: use --device cpu (or auto)")
@@ -181,12 +182,18 @@ class Trainer:
         for line in batch.pop("skipped", []):
             if self.config.data.on_error == "fail":
                 raise DataError(line)
-            self.reporter.line(f"skipped: {line}")
+            self._name_skipped(line)
         return "targets" in batch
+
+    def _name_skipped(self, line: str) -> None:
+        """Name a file that was left out, once a run: its sentences are many, and every epoch meets it again."""
+        if line not in self.skipped:
+            self.skipped.add(line)
+            self.reporter.line(f"skipped: {line}")
 
     def _validate(self, model: Any) -> EvaluationResult:
         config = self.config
-        return evaluate(
+        result = evaluate(
             self.accelerator.unwrap_model(model),
             self.val_data,
             self.collator,
@@ -195,6 +202,9 @@ class Trainer:
             on_error=config.data.on_error,
             blank=False,
         )
+        for line in result.skipped:
+            self._name_skipped(line)
+        return result
 
     def _save(self, name: str, epoch: int, step: int, result: EvaluationResult | None) -> None:
         if self.accelerator.is_main_process:
@@ -222,7 +232,7 @@ class Trainer:
         dataset = open_dataset(self.config.data.data, split, phrasings, on_error=self.config.data.on_error)
         for path, reason in dataset.skipped:
             logger.debug("%s left out", path)
-            self.reporter.line(f"skipped: {reason}")
+            self._name_skipped(reason)
         return dataset
 
     def _write_config(self) -> None:

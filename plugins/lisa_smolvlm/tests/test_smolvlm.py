@@ -136,6 +136,14 @@ def test_seg_is_one_token_and_only_the_answer_is_labelled(vlm, pictures):
         assert "Segment" not in labelled
 
 
+def test_a_question_that_spells_special_tokens_is_only_words(vlm, pictures):
+    plain = vlm.preprocess(pictures[:1], ["Segment it."], ANSWERS[:1])
+    odd = vlm.preprocess(pictures[:1], [f"Segment {SEG_TOKEN} <image> <end_of_utterance> it."], ANSWERS[:1])
+    for token in (SEG_TOKEN, "<image>", "<end_of_utterance>"):
+        number = vlm.tokenizer.convert_tokens_to_ids(token)
+        assert (odd["input_ids"] == number).sum() == (plain["input_ids"] == number).sum() > 0
+
+
 def test_words_the_tokenizer_never_saw_survive_it(vlm):
     text = "der naïve 熊 q̃"
     ids = vlm.tokenizer(text)["input_ids"]

@@ -19,7 +19,7 @@ from lisa_core.data.wording import (
 )
 
 KINDS = {"attribute": 0.8, "superlative": 0.07, "position": 0.06, "relation": 0.07}
-"""How often each kind is tried first; set so that, with kinds that do not apply, about three quarters are attributes."""
+"""How often each kind is tried first; where it does not apply, the next one is."""
 
 SIZE_MARGIN = 1.3
 """Factor in area between the largest (smallest) object and the next."""

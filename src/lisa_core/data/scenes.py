@@ -99,12 +99,13 @@ def _sample_kinds(rng: np.random.Generator, count: int, held_out: bool) -> list[
     if held_out:
         kinds.append(sorted(HELD_OUT)[int(rng.integers(len(HELD_OUT)))])
     while len(kinds) < count:
-        colour, shape = colours[int(rng.integers(len(colours)))], shapes[int(rng.integers(len(shapes)))]
+        unused = [colour for colour in colours if colour not in {kind[0] for kind in kinds}]
+        colour, shape = unused[int(rng.integers(len(unused)))], shapes[int(rng.integers(len(shapes)))]
         if kinds:
             like = kinds[int(rng.integers(len(kinds)))]
             choice = rng.random()
-            colour = like[0] if choice < 0.1 or choice >= 0.97 else colour
-            shape = like[1] if 0.1 <= choice < 0.5 or choice >= 0.97 else shape
+            colour = like[0] if choice < 0.12 or choice >= 0.97 else colour
+            shape = like[1] if 0.12 <= choice < 0.5 or choice >= 0.97 else shape
         if held_out or (colour, shape) not in HELD_OUT:
             kinds.append((colour, shape))
     return [kinds[index] for index in rng.permutation(count)]
