@@ -53,9 +53,8 @@ class SmolVLM(HFVLM):
         )
         size, patch, scale, width = 96, 8, 3, 128
         config = SmolVLMConfig(
-            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+            image_token_id=tokenizer.get_vocab()["<image>"],
             scale_factor=scale,
-            pad_token_id=tokenizer.pad_token_id,
             vision_config={
                 "hidden_size": width,
                 "intermediate_size": 2 * width,
@@ -77,7 +76,7 @@ class SmolVLM(HFVLM):
                 "initializer_range": _INITIALIZER_RANGE,
                 "pad_token_id": tokenizer.pad_token_id,
                 "bos_token_id": tokenizer.bos_token_id,
-                "eos_token_id": tokenizer.convert_tokens_to_ids("<end_of_utterance>"),
+                "eos_token_id": tokenizer.get_vocab()["<end_of_utterance>"],
             },
         )
         longest = {"longest_edge": size}
