@@ -53,8 +53,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     lisa("plugins")
-    if not (data / "synth.json").exists():
-        lisa("data", "synth", str(data))
+    manifest = data / "synth.json"
+    if not manifest.exists() or not json.loads(manifest.read_text(encoding="utf-8"))["complete"]:
+        lisa("data", "synth", str(data), "--force")
     started = time.monotonic()
     lisa(
         *("train", "--vlm", options.vlm, "--vlm-model-name", "tiny", "--data", str(data), "--output-dir", str(run)),

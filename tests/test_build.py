@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lisa_core.build import build_model, build_vlm, sam_size, vlm_source
+from lisa_core.build import build_model, build_vlm, resolve_sources, sam_size, vlm_source
 from lisa_core.config import ModelConfig
 from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError, PluginError
@@ -121,3 +121,15 @@ def test_a_sam_checkpoint_of_another_size_is_refused(tmp_path, change):
 def test_a_sam_checkpoint_that_is_missing_is_named(tmp_path):
     with pytest.raises(ConfigError, match=f"no SAM checkpoint at {tmp_path / 'absent.pth'}"):
         build_model(tiny(sam_checkpoint=str(tmp_path / "absent.pth")))
+
+
+def test_a_config_is_kept_so_that_it_loads_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vlm").mkdir()
+    kept = resolve_sources(
+        ModelConfig(vlm="clip-llm", image_encoder_model_name="vlm", text_encoder_model_name="org/llm")
+    )
+    assert kept.image_encoder_model_name == str(tmp_path / "vlm")
+    assert kept.text_encoder_model_name == "org/llm"
+    assert resolve_sources(ModelConfig(vlm="clip-llm")).vlm_model_name == CLIP_LLM.default_checkpoint
+    assert resolve_sources(ModelConfig(vlm_model_name="tiny")).vlm_model_name == "tiny"

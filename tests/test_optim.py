@@ -32,7 +32,11 @@ def model_for(settings: TrainConfig) -> LisaModel:
 def test_everything_trains_unless_it_is_frozen():
     parts = {"vlm", "decoder", "text_sam", "image_sam", "similarity"}
     assert trained(model_for(config())) == parts
-    assert trained(model_for(config({"vlm_freeze": True}))) == parts - {"vlm"}
+    frozen = model_for(config({"vlm_freeze": True}))
+    assert trained(frozen) - {"vlm"} == parts - {"vlm"}
+    left = {name for name, parameter in frozen.vlm.named_parameters() if parameter.requires_grad}
+    assert not any(name.startswith(frozen.vlm.pretrained_prefixes) for name in left)
+    assert all(name.startswith("projector.") for name in left)  # no checkpoint holds it, so it has to learn
 
 
 def test_sam_s_encoder_is_frozen_once_it_has_weights_worth_keeping():

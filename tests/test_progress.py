@@ -61,7 +61,7 @@ def test_the_bar_counts_steps_and_shows_running_means(reporter):
     assert task.completed == 2 and 1.0 < task.fields["loss"] < 2.0 and 0.1 < task.fields["giou"] < 0.2
     assert task.fields["rate"] > 0 and task.fields["memory"] > 0.01
     reporter.stop()
-    assert "training" in printed(reporter)
+    assert "2/4" in printed(reporter) and "ETA" in printed(reporter)
 
 
 def test_a_run_that_never_started_can_be_stopped(reporter):

@@ -183,5 +183,5 @@ def test_a_device_that_is_not_there_is_refused():
     for name in ("cuda", "cuda:1"):
         with pytest.raises(ConfigError, match=f"--device {name}, but torch sees no CUDA device here"):
             pick_device(name)
-    with pytest.raises(ConfigError, match="'toaster' is not a torch device"):
+    with pytest.raises(ConfigError, match="'toaster' is not a device that can be used"):
         pick_device("toaster")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from lisa_core.errors import ConfigError
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, plain_texts, starts_itself
 from lisa_core.tiny import tiny_tokenizer
 from lisa_core.vlm import SEG_TOKEN
 
@@ -125,3 +125,30 @@ def test_a_template_that_rewrites_the_prompt_once_the_answer_is_known_is_refused
     with pytest.raises(ConfigError, match="chat template"):
         chat_rows(processor, ["which ring?"], ["This one."], with_image=False)
     assert chat_rows(processor, ["which ring?"], None, with_image=False) == (["1 turns: which ring?"], [""])
+
+
+@pytest.mark.parametrize("mark", [[], [901]])  # a piece that only a text of its own starts with
+@pytest.mark.parametrize("added", [[], [2]])  # an end token the tokenizer adds to every row
+def test_the_reply_is_found_by_its_ids_not_by_their_number(mark, added):
+    reply = [7, 8, 9]
+    ids = torch.tensor([[1, 5, 6, 5, *reply, *added]])
+    labels = answer_labels(lambda *_, **__: {"input_ids": [*mark, *reply]}, ids, torch.ones_like(ids), ["It is so."])
+    assert labels[0].tolist() == [-100] * 4 + reply + added
+
+
+def test_a_reply_that_cannot_be_found_is_refused():
+    ids = torch.tensor([[1, 2, 3]])
+    with pytest.raises(ConfigError, match="changes the answer"):
+        answer_labels(lambda *_, **__: {"input_ids": [8, 9]}, ids, torch.ones_like(ids), ["no"])
+
+
+def test_special_tokens_in_a_user_s_text_are_broken_up(tokenizer):
+    tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
+    (plain,) = plain_texts(tokenizer, [f"the {SEG_TOKEN} sign"])
+    assert plain == "the [ SEG] sign"
+    assert plain_texts(tokenizer, ["the red circle"]) == ["the red circle"]
+
+
+def test_a_template_that_writes_the_beginning_is_known_by_it(tokenizer):
+    assert starts_itself(tokenizer, ["<s>USER: hi"])
+    assert not starts_itself(tokenizer, ["USER: hi"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from lisa_core.config import ModelConfig
+from lisa_core.config import TINY, ModelConfig
 from lisa_core.model import LisaModel
 from lisa_core.registry import get_registry
 from lisa_core.sam import SAM_SIZES, SamImageEncoder, SamMaskDecoder, SamSize, load_sam_weights
@@ -20,6 +20,18 @@ def vlm_source(config: ModelConfig) -> str:
     if config.image_encoder_model_name and config.text_encoder_model_name:
         return f"{config.image_encoder_model_name}+{config.text_encoder_model_name}"
     return config.vlm_model_name or get_registry().vlm_spec(config.vlm).default_checkpoint
+
+
+def resolve_sources(config: ModelConfig) -> ModelConfig:
+    """The config as a checkpoint keeps it, to load from anywhere: defaults named, local paths absolute."""
+    changes: dict[str, Any] = {}
+    for name in ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint"):
+        value = getattr(config, name)
+        if value is not None and value != TINY and Path(value).expanduser().exists():
+            changes[name] = str(Path(value).expanduser().resolve())
+    if config.vlm_model_name is None and config.image_encoder_model_name is None:
+        changes["vlm_model_name"] = vlm_source(config)
+    return dataclasses.replace(config, **changes)
 
 
 def sam_size(config: ModelConfig) -> SamSize:

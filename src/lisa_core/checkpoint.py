@@ -46,7 +46,20 @@ def save_checkpoint(folder: Path, model: LisaModel, progress: dict[str, Any]) ->
         folder: where to; its parent exists.
         model: on any device.
         progress: JSON-able facts about the run so far (epoch, step, metrics).
+
+    Raises:
+        CheckpointError: if it cannot be written.
     """
+    try:
+        _write(folder, model, progress)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the checkpoint {folder} cannot be written ({one_line(error)}): free space or choose another folder; "
+            "what was saved before is intact"
+        ) from error
+
+
+def _write(folder: Path, model: LisaModel, progress: dict[str, Any]) -> None:
     fresh = folder.with_name(folder.name + ".new")
     stale = folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)

@@ -25,7 +25,7 @@ from transformers import (
 
 from lisa_core.errors import ConfigError
 from lisa_core.loading import load_errors
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text, plain_texts
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text, plain_texts, starts_itself
 from lisa_core.tiny import grid_positions, tiny_tokenizer
 from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
@@ -56,8 +56,8 @@ class ClipLLM(VLM):
         if tokenizer.chat_template is None:
             tokenizer.chat_template = _PLAIN_TEMPLATE
         add_seg_token(tokenizer, language)
-        dims = self.dims
-        self.projector = nn.Sequential(nn.Linear(dims.vision, dims.text), nn.GELU(), nn.Linear(dims.text, dims.text))
+        width = language.get_input_embeddings().weight.shape[1]  # some models embed narrower than they think
+        self.projector = nn.Sequential(nn.Linear(self.dims.vision, width), nn.GELU(), nn.Linear(width, width))
 
     @classmethod
     def from_pretrained(cls, model_name: str, **options: Any) -> ClipLLM:
@@ -83,6 +83,10 @@ class ClipLLM(VLM):
             loader: Any = _VISION_HALVES.get(config.model_type, AutoModel)
             vision = loader.from_pretrained(image_name, dtype=torch.float32)
             image_processor = AutoImageProcessor.from_pretrained(image_name)
+            if not all(hasattr(vision.config, name) for name in ("hidden_size", "image_size", "patch_size")):
+                raise ConfigError(
+                    f"{image_name} ({config.model_type}) is not a plain vision transformer: use CLIP, SigLIP or DINOv2"
+                )
         with load_errors(text_name):
             language = AutoModelForCausalLM.from_pretrained(text_name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(text_name)
@@ -146,7 +150,8 @@ class ClipLLM(VLM):
     @property
     def dims(self) -> VLMDims:
         """Hidden sizes of the two halves."""
-        return VLMDims(vision=self.vision.config.hidden_size, text=self.language.config.hidden_size)
+        text = self.language.config.get_text_config().hidden_size
+        return VLMDims(vision=self.vision.config.hidden_size, text=text)
 
     @property
     def pretrained_prefixes(self) -> tuple[str, ...]:
@@ -181,8 +186,7 @@ class ClipLLM(VLM):
                 [prompt + reply for prompt, reply in zip(prompts, replies)],
                 padding=True,
                 return_tensors="pt",
-                # A chat template writes the beginning-of-text token itself; ours leaves it to the tokenizer.
-                add_special_tokens=self.tokenizer.chat_template == _PLAIN_TEMPLATE,
+                add_special_tokens=not starts_itself(self.tokenizer, prompts),
             )
             batch["input_ids"], batch["attention_mask"] = rows["input_ids"], rows["attention_mask"]
             batch["labels"] = answer_labels(self.tokenizer, rows["input_ids"], rows["attention_mask"], replies)

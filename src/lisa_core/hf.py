@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging as hf_logging
 
 from lisa_core.errors import ConfigError
 from lisa_core.loading import load_errors
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, plain_texts
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, plain_texts, starts_itself
 from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput
 
 _OWN_KEYS = frozenset({"image_index", "labels", "text_input_ids", "text_attention_mask"})
@@ -100,6 +99,7 @@ class HFVLM(VLM):
             images=[[images[i]] for i in index],
             padding=True,
             return_tensors="pt",
+            add_special_tokens=not starts_itself(self.tokenizer, prompts),
         )
         first_row = [index.index(image) for image in range(len(images))]
         for key, value in rows.items():
@@ -165,6 +165,3 @@ class HFVLM(VLM):
         lengths = batch["attention_mask"].sum(1).tolist()
         width = batch["attention_mask"].shape[1]
         return [row[width - length :] for row, length in zip(ids, lengths)]
-
-
-hf_logging.set_verbosity_error()  # a missing head or an unused key is ours to report, not a page of warnings

@@ -18,7 +18,9 @@ _TABLES = (".queries", ".pos_embed", ".rel_pos_h", ".rel_pos_w")
 def set_trainable(model: LisaModel, config: TrainConfig) -> None:
     """Freeze what the config leaves as it is: the VLM on request, and SAM's encoder once it has real weights."""
     if config.optim.vlm_freeze:
-        model.vlm.requires_grad_(False)
+        for name, parameter in model.vlm.named_parameters():
+            # What no checkpoint holds, such as clip-llm's projector, would stay random for ever.
+            parameter.requires_grad = not name.startswith(model.vlm.pretrained_prefixes)
     if model.sam_encoder is not None and config.model.sam_checkpoint is not None:
         model.sam_encoder.requires_grad_(False)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def peak_memory() -> int:
@@ -50,14 +50,12 @@ class RichReporter(Reporter):
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  gIoU {task.fields[giou]:.3f}  {task.fields[rate]:.1f} samples/s"),
-            TextColumn("peak {task.fields[memory]:.1f} GB"),
-            TimeElapsedColumn(),
+            TextColumn("loss {task.fields[loss]:.3f} gIoU {task.fields[giou]:.3f} {task.fields[rate]:.0f}/s"),
+            TextColumn("{task.fields[memory]:.1f} GB"),
             TextColumn("ETA"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             console=self.console,
         )
         self.samples = 0

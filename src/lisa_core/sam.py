@@ -192,6 +192,8 @@ def load_sam_weights(modules: list[nn.Module], path: Path) -> None:
     except Exception as error:  # torch and safetensors raise many kinds, all meaning the same to the user
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(f"{path} is not a SAM checkpoint that can be read safely: {reason}") from error
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise ConfigError(f"{path} is not a SAM checkpoint: it holds something else than named tensors")
     if any(key.startswith("vision_encoder.") for key in state):
         raise ConfigError(
             f"{path} has the key names of transformers' SamModel; use the official segment-anything file instead"

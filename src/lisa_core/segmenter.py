@@ -116,12 +116,15 @@ def pick_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}, but torch sees no CUDA device here: use --device cpu (or auto)")
     try:
+        torch.zeros(1, device=name).item()  # `mps` and `meta` are names torch knows wherever it runs
         return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"{name!r} is not a torch device: use auto, cpu or cuda") from error
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        raise ConfigError(f"{name!r} is not a device that can be used here: use auto, cpu or cuda") from error
 
 
 def _check_sentence(text: str) -> None:
+    if not isinstance(text, str):
+        raise DataError(f"a sentence must be text, not {type(text).__name__}")
     if not text.strip():
         raise DataError("the sentence is empty: say what to segment, for example 'the red ring'")
     try:
@@ -136,5 +139,9 @@ def _as_rgb(image: str | PathLike[str] | Image.Image | np.ndarray) -> Image.Imag
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
             raise DataError(f"an array picture must be uint8 [H,W,3] or [H,W], not {image.dtype} {list(image.shape)}")
+        if image.size == 0:
+            raise DataError(f"an array picture needs pixels, not the shape {list(image.shape)}")
         return Image.fromarray(image).convert("RGB")
+    if not isinstance(image, (str, PathLike)):
+        raise DataError(f"a picture is a file, a PIL image or an array, not {type(image).__name__}")
     return load_image(Path(image))

@@ -18,8 +18,10 @@ IGNORED_LABEL = -100
 def add_seg_token(tokenizer: Any, model: Any) -> None:
     """Make `[SEG]` one token of the tokenizer and give it an embedding row, starting at the mean of all rows."""
     tokenizer.padding_side = "right"
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
+    elif tokenizer.pad_token_id is None:
+        tokenizer.add_special_tokens({"pad_token": "<pad>"})
     known = SEG_TOKEN in tokenizer.get_vocab()
     if not known:
         tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
@@ -98,9 +100,30 @@ def answer_labels(tokenizer: Any, input_ids: Tensor, attention_mask: Tensor, rep
     for row, reply in enumerate(replies):
         if reply:
             end = int(attention_mask[row].sum())
-            start = end - len(tokenizer(reply, add_special_tokens=False)["input_ids"])
+            ids = input_ids[row, :end].tolist()
+            start = end - _tail(ids, tokenizer(reply, add_special_tokens=False)["input_ids"])
             labels[row, start:end] = input_ids[row, start:end]
     return labels
+
+
+def _tail(ids: list[int], reply: list[int]) -> int:
+    """How many ids at the end of a row are the reply's.
+
+    Alone, a text may start with another piece than inside a row (SentencePiece marks a beginning), and a row may end
+    with a token that the tokenizer added: both are found by matching, not by counting.
+    """
+    for first in range(len(reply)):
+        part = reply[first:]
+        for added in (0, 1):
+            stop = len(ids) - added
+            if ids[max(stop - len(part), 0) : stop] == part:
+                return len(part) + added
+    raise ConfigError("the tokenizer changes the answer once it stands after the prompt, so it cannot be learnt")
+
+
+def starts_itself(tokenizer: Any, prompts: Sequence[str]) -> bool:
+    """Whether the chat template wrote the beginning-of-text token, so that the tokenizer must not add another."""
+    return bool(tokenizer.bos_token) and all(prompt.startswith(tokenizer.bos_token) for prompt in prompts)
 
 
 def left_padded(inputs: dict[str, Any], attention_mask: Tensor) -> dict[str, Any]:

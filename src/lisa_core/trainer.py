@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
-from lisa_core.build import build_model, sam_size, vlm_source
+from lisa_core.build import build_model, resolve_sources, sam_size, vlm_source
 from lisa_core.checkpoint import save_checkpoint
 from lisa_core.config import TrainConfig, existing_folder
 from lisa_core.data import SegmentationDataset, open_dataset
@@ -70,6 +72,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, reporter: Reporter | None = None) -> None:
         config.validate()
+        config = dataclasses.replace(config, model=resolve_sources(config.model))
         self.config = config
         self.reporter = reporter or Reporter()
         existing_folder(config.data.data, "data folder")
@@ -100,7 +103,7 @@ class Trainer:
         optimizer = build_optimizer(self.model, self.config.learning_rate, config.optim.weight_decay)
         schedule = build_schedule(optimizer, config, steps_per_epoch * config.optim.num_epochs)
         model, optimizer, loader = self.accelerator.prepare(self.model, optimizer, loader)
-        self.output.mkdir(parents=True, exist_ok=True)
+        _make_output_folder(self.output)
         self._write_config()
         self.reporter.start(steps_per_epoch * config.optim.num_epochs)
         best: EvaluationResult | None = None
@@ -121,13 +124,14 @@ class Trainer:
                 self.reporter.step(loss=record["loss"], giou=record["giou"], samples=int(record["masks"]))
             if not totals.steps:
                 raise DataError("no training sample could be read: see the lines above, and `--on-error fail`")
+            # Before validation: a picture it cannot read must not cost the epoch.
+            self._save("last", epoch, step, None)
             result = None
             if epoch % config.run.eval_every == 0 or epoch == config.optim.num_epochs:
                 result = self._validate(model)
                 if result.giou > self.best_giou:
                     self.best_giou, best = result.giou, result
                     self._save("best", epoch, step, result)
-            self._save("last", epoch, step, result)
             self._finish_epoch(epoch, step, totals, result, time.monotonic() - started)
         self.reporter.stop()
         assert best is not None  # the last epoch is always validated, and any result beats the initial -1
@@ -156,7 +160,7 @@ class Trainer:
         if not torch.isfinite(torch.tensor(record["loss"])):
             raise ConfigError(
                 f"the loss is {record['loss']} at samples {', '.join(batches[0]['sample_ids'][:4])}...: lower "
-                "--learning-rate or check these samples; the last checkpoint is intact"
+                "--learning-rate or check these samples; what was saved before is intact"
             )
         if self.config.optim.max_grad_norm > 0:
             norm = self.accelerator.clip_grad_norm_(model.parameters(), self.config.optim.max_grad_norm)
@@ -254,6 +258,20 @@ def _output_folder(config: TrainConfig) -> Path:
     if (folder / CONFIG_FILE).exists() and not config.run.overwrite:
         raise ConfigError(f"{folder} already holds a run: choose another --output-dir, or add --overwrite")
     return folder
+
+
+def _make_output_folder(folder: Path) -> None:
+    """Make the run's folder, without what an earlier run left there: a run cut off early must not be taken for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("best", "last"):
+            for suffix in ("", ".old", ".new"):
+                shutil.rmtree(folder / f"{name}{suffix}", ignore_errors=True)
+        for path in folder.glob("eval_*.json"):
+            path.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(f"--output-dir {folder} cannot be written to ({error}): choose another") from error
 
 
 def _windows(loader: DataLoader | Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -98,10 +98,26 @@ def test_a_folder_that_holds_a_run_is_refused_and_not_touched(workplace, trained
 
 
 def test_a_folder_that_holds_a_run_can_be_used_again(workplace, invoke):
+    stale = workplace / "run" / "best" / "stale"
+    stale.write_text("of the run before")
     result = invoke(*BASE, "--data", "scenes", "--output-dir", "run", "--device", "cpu", "--overwrite")
     assert result.exit_code == 0, result.stderr
     assert json.loads((workplace / "run" / "last" / "lisa.json").read_text())["model"]["vlm"] == "clip-llm"
     assert [record["kind"] for record in log(workplace / "run")].count("epoch") == 1
+    assert not stale.exists()
+
+
+def test_a_val_picture_that_cannot_be_read_does_not_cost_the_epoch(here, refusal):
+    broken = break_picture(here / "scenes" / "val")
+    assert broken.name in refusal(*TRAIN)
+    assert json.loads((here / "out" / "last" / "lisa.json").read_text())["progress"]["epoch"] == 1
+
+
+def test_an_output_folder_that_cannot_be_made_is_one_line(here, refusal):
+    (here / "file").write_text("")
+    assert "--output-dir file/run cannot be written to" in refusal(
+        *BASE, "--data", "scenes", "--output-dir", "file/run", "--device", "cpu"
+    )
 
 
 def test_accumulated_batches_are_one_step(here, invoke):
@@ -201,7 +217,7 @@ def test_an_annotation_that_cannot_be_used_is_named_before_training(here, refusa
         (["--vlm", "frobnicator"], "unknown VLM family 'frobnicator'"),
         (["--vlm", "qwenvl"], "`pip install lisa-qwenvl`"),
         (["--vlm-model-name", "scenes"], "clip-llm needs two models"),
-        (["--vlm", "smolvlm", "--vlm-model-name", "scenes"], "cannot load scenes"),
+        (["--vlm", "smolvlm", "--vlm-model-name", "scenes"], "scenes: Unrecognized model"),
         (["--image-encoder-model-name", "a"], "are given together"),
         (["--sam-checkpoint", "absent.pth"], "no SAM checkpoint at absent.pth"),
         (["--fusion", "sideways"], "'sideways' is not one of 'joint', 'late'"),
