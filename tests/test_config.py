@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lisa_core.config import SECTIONS, ModelConfig, OptimConfig, TrainConfig, existing_folder, from_dict, problems
+from lisa_core.config import (
+    SECTIONS,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    existing_folder,
+    from_dict,
+    problems,
+)
 from lisa_core.errors import ConfigError
 
 FIELDS = [(section, item) for section in SECTIONS.values() for item in dataclasses.fields(section)]
@@ -203,3 +212,11 @@ def test_existing_folder(tmp_path) -> None:
     for path in (tmp_path / "file", tmp_path / "absent"):
         with pytest.raises(ConfigError, match=f"data folder {path} does not exist or is not a folder"):
             existing_folder(path, "data folder")
+
+
+def test_weights_that_leave_nothing_to_learn_are_refused():
+    names = [item.name for item in dataclasses.fields(LossConfig)]
+    assert list(problems(LossConfig())) == []
+    assert list(problems(LossConfig(**dict.fromkeys(names, 0.0)))) == [
+        "all loss weights are 0, so nothing would be learnt"
+    ]

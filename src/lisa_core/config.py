@@ -137,6 +137,11 @@ class LossConfig:
     )
     iou_weight: float = setting(1.0, "Squared error of the decoder's own IoU estimate.", low=0)
 
+    def problems(self) -> Iterable[str]:
+        """Weights that leave nothing to learn."""
+        if not any(dataclasses.astuple(self)):
+            yield "all loss weights are 0, so nothing would be learnt"
+
 
 @dataclass(frozen=True)
 class RunConfig:

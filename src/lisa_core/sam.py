@@ -188,7 +188,7 @@ def load_sam_weights(modules: list[nn.Module], path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"no SAM checkpoint at {path}: give the path of sam_vit_b_01ec64.pth or a like file")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        state = load_file(path) if path.suffix.lower() == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds, all meaning the same to the user
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(f"{path} is not a SAM checkpoint that can be read safely: {reason}") from error

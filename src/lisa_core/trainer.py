@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import shutil
 import tempfile
 import time
@@ -35,8 +34,6 @@ from lisa_core.vlm import Batch
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.json"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -234,8 +231,7 @@ class Trainer:
 
     def _open(self, split: str, phrasings: Any) -> SegmentationDataset:
         dataset = open_dataset(self.config.data.data, split, phrasings, on_error=self.config.data.on_error)
-        for path, reason in dataset.skipped:
-            logger.debug("%s left out", path)
+        for _, reason in dataset.skipped:
             self._name_skipped(reason)
         return dataset
 

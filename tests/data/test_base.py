@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lisa_core.data import Sample, group_by_image, load_image, target_key
+from lisa_core.data import Sample, group_by_image, load_image
 from lisa_core.errors import DataError
 
 
@@ -43,12 +43,6 @@ def test_only_files_of_equal_size_are_read(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert group_by_image([sample(tmp_path / "a"), sample(tmp_path / "b")]) == [[0], [1]]
-
-
-def test_phrasings_of_one_annotation_share_their_target() -> None:
-    image = Path("x.jpg")
-    assert target_key(sample(image, "a.json", 0)) == target_key(sample(image, "a.json", 1))
-    assert target_key(sample(image, "a.json")) != target_key(sample(image, "b.json"))
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16", "I", "F"])

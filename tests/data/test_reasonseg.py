@@ -89,6 +89,13 @@ def test_size_is_counted_inside_the_image(tmp_path: Path) -> None:
     assert mask[0, 7] == IGNORE and mask[0, 5] == 1
 
 
+def test_ignore_in_a_label_outranks_flag(tmp_path: Path) -> None:
+    shapes = [rectangle("target", 0, 0, 8, 8), rectangle("ignore_flag", 0, 0, 2, 2), rectangle("flag", 4, 4, 6, 6)]
+    write(tmp_path / "train", "x", annotation(shapes=shapes))
+    mask = ReasonSeg(tmp_path, "train").load(0).mask
+    assert mask[1, 1] == IGNORE and mask[5, 5] == 1
+
+
 def test_no_polygon_or_one_outside_is_an_empty_mask(tmp_path: Path) -> None:
     write(tmp_path / "train", "a", annotation(shapes=[]))
     write(tmp_path / "train", "b", annotation(shapes=[rectangle("target", -9, -9, -1, -1)]))

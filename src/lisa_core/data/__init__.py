@@ -10,7 +10,6 @@ from lisa_core.data.base import (
     SegmentationDataset,
     group_by_image,
     load_image,
-    target_key,
 )
 from lisa_core.data.reasonseg import OnError, Phrasings, ReasonSeg
 from lisa_core.types import IGNORE
@@ -26,7 +25,6 @@ __all__ = [
     "group_by_image",
     "load_image",
     "open_dataset",
-    "target_key",
 ]
 
 

@@ -113,9 +113,10 @@ def _parse_shape(shape: object, path: Path, number: int) -> Shape | None:
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
         raise DataError(f"{path}: shape {number} must be an object with `label` and `points`, not {_short(shape)}.")
     label = shape["label"].strip().lower()
-    if "flag" in label:
+    ignored = "ignore" in label
+    if "flag" in label and not ignored:
         return None
-    if "ignore" not in label and label != "target":
+    if not ignored and label != "target":
         raise DataError(f"{path}: shape {number} has the unknown label {shape['label']!r}: use target, ignore or flag.")
     points = shape.get("points")
     if not isinstance(points, list) or len(points) < 3:
@@ -126,7 +127,7 @@ def _parse_shape(shape: object, path: Path, number: int) -> Shape | None:
             raise DataError(
                 f"{path}: shape {number} has the point {_short(point)}: points are [x, y] in pixels, finite numbers."
             )
-    return Shape(IGNORE if "ignore" in label else 1, np.asarray(points, dtype=np.float64))
+    return Shape(IGNORE if ignored else 1, np.asarray(points, dtype=np.float64))
 
 
 def _is_number(value: object) -> bool:

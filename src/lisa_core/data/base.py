@@ -109,11 +109,6 @@ def group_by_image(samples: Sequence[Sample]) -> list[list[int]]:
     return list(groups.values())
 
 
-def target_key(sample: Sample) -> str:
-    """Key of what the sample points at: samples with equal keys are phrasings of one target, as they share its file."""
-    return str(sample.annotation_path)
-
-
 def _digest(path: Path) -> bytes | None:
     """SHA-256 of the file's bytes, or None when it cannot be read."""
     try:

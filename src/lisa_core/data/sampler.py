@@ -25,6 +25,7 @@ class SentenceBatchSampler:
         self.sentences_per_image = sentences_per_image
         self.seed = seed
         self.epoch = 0
+        self.drop_last = False  # asked for by whoever shards batches over processes
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass."""
