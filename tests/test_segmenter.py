@@ -97,7 +97,8 @@ def test_a_picture_may_be_a_file_an_image_or_an_array(segmenter, tmp_path):
     assert all(np.array_equal(logits, drawn[0]) for logits in drawn)
 
 
-def test_a_picture_of_any_mode_is_read_as_rgb(segmenter):
+def test_a_picture_of_any_mode_is_read_as_rgb():
+    segmenter = Segmenter(build(mask_features="sam"))  # unlike the VLM's processor, SAM's preparation takes RGB alone
     grey = noise(50, 30)[..., 0]
     forms = [grey, Image.fromarray(grey), Image.fromarray(grey).convert("RGBA"), np.stack([grey] * 3, -1)]
     drawn = [segmenter.set_image(form).segment("it").logits for form in forms]

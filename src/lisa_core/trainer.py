@@ -19,7 +19,7 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
 from lisa_core.build import build_model, resolve_sources, sam_size, vlm_source
-from lisa_core.checkpoint import save_checkpoint
+from lisa_core.checkpoint import META_FILE, save_checkpoint
 from lisa_core.config import TrainConfig, existing_folder
 from lisa_core.data import SegmentationDataset, open_dataset
 from lisa_core.data.collate import Collator
@@ -34,6 +34,7 @@ from lisa_core.vlm import Batch
 
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.json"
+_CHECKPOINTS = ("best", "last")
 
 
 @dataclass
@@ -251,8 +252,11 @@ def _output_folder(config: TrainConfig) -> Path:
     folder = Path(config.run.output_dir).expanduser()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output-dir {folder} is a file: give a folder")
-    if (folder / CONFIG_FILE).exists() and not config.run.overwrite:
+    if any((folder / name).exists() for name in (CONFIG_FILE, *_CHECKPOINTS)) and not config.run.overwrite:
         raise ConfigError(f"{folder} already holds a run: choose another --output-dir, or add --overwrite")
+    for name in _CHECKPOINTS:
+        if (folder / name).exists() and not (folder / name / META_FILE).is_file():
+            raise ConfigError(f"{folder / name} is no checkpoint and would be replaced: choose another --output-dir")
     return folder
 
 
@@ -260,11 +264,12 @@ def _make_output_folder(folder: Path) -> None:
     """Make the run's folder, without what an earlier run left there: a run cut off early must not be taken for it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("best", "last"):
-            for suffix in ("", ".old", ".new"):
-                shutil.rmtree(folder / f"{name}{suffix}", ignore_errors=True)
-        for path in folder.glob("eval_*.json"):
-            path.unlink()
+        if (folder / CONFIG_FILE).exists():
+            for checkpoint in (folder / f"{name}{suffix}" for name in _CHECKPOINTS for suffix in ("", ".old")):
+                if (checkpoint / META_FILE).is_file():
+                    shutil.rmtree(checkpoint, ignore_errors=True)
+            for path in folder.glob("eval_*.json"):
+                path.unlink()
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(f"--output-dir {folder} cannot be written to ({error}): choose another") from error

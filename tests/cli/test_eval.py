@@ -121,7 +121,7 @@ def test_a_corrupt_sample_stops_or_is_left_out(workplace, invoke, refusal):
             "--device cuda, but torch sees no CUDA device here",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here"),
         ),
-        ([*EVAL, "--device", "toaster"], "'toaster' is not a torch device"),
+        ([*EVAL, "--device", "toaster"], "'toaster' is not a device that can be used here"),
     ],
 )
 def test_bad_input_is_one_line(workplace, refusal, args, said):

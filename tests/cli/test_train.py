@@ -120,6 +120,27 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(here, refusal):
     )
 
 
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_folder_of_the_user_s_own_is_never_replaced_by_a_checkpoint(here, refusal, name):
+    """An output folder may be one that holds other things, and `best` is a name that a user can think of."""
+    (here / "out" / name).mkdir(parents=True)
+    (here / "out" / name / "precious.txt").write_text("thesis")
+    (here / "out" / "eval_thesis.json").write_text("{}")
+    before = contents(here / "out")
+    assert "add --overwrite" in refusal(*TRAIN)
+    assert f"out/{name} is no checkpoint" in refusal(*TRAIN, "--overwrite")
+    assert contents(here / "out") == before
+
+
+def test_other_files_in_the_output_folder_are_left_alone(here, invoke):
+    (here / "out").mkdir()
+    for name in ("notes.txt", "eval_thesis.json"):
+        (here / "out" / name).write_text("{}")
+    before = contents(here / "out")
+    assert invoke(*TRAIN, "--max-train-samples", "8").exit_code == 0
+    assert before.items() <= contents(here / "out").items()
+
+
 def test_accumulated_batches_are_one_step(here, invoke):
     result = invoke(*TRAIN, "--gradient-accumulation-steps", "2", "--max-train-samples", "20", "--max-val-samples", "2")
     assert result.exit_code == 0, result.stderr
