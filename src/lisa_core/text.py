@@ -51,15 +51,8 @@ def plain_words(tokenizer: Any, text: str) -> str:
 
 
 def plain_texts(tokenizer: Any, texts: Sequence[str]) -> list[str]:
-    """The texts with every special token in them broken up, so that a user's "[SEG]" or "<image>" is only words."""
-    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    plain = []
-    for text in texts:
-        for token in special:
-            if token in text:
-                text = text.replace(token, f"{token[0]} {token[1:]}")
-        plain.append(text)
-    return plain
+    """`plain_words` of each text."""
+    return [plain_words(tokenizer, text) for text in texts]
 
 
 def chat_rows(
