@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 VLM ?= smolvlm
-PLUGINS := plugins/lisa_smolvlm
+PLUGINS := $(wildcard plugins/*) examples/lisa_example_vlm
 
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed

@@ -23,7 +23,7 @@ errors types
 hookspecs
 config discovery registry
 vlm
-clip_llm connectors geometry hf loading losses metrics prompts sam seg text tiny
+clip_llm connectors geometry hf loading lora losses metrics prompts quantize sam seg text tiny
 data model objective outputs report testing
 build checkpoint inference optim
 evaluator progress segmenter trainer

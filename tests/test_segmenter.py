@@ -11,7 +11,7 @@ from lisa_core.build import build_model
 from lisa_core.checkpoint import save_checkpoint
 from lisa_core.config import ModelConfig
 from lisa_core.errors import CheckpointError, ConfigError, DataError
-from lisa_core.inference import EncodedImages, predict
+from lisa_core.inference import Pictures, predict
 from lisa_core.model import LisaModel
 from lisa_core.segmenter import Segmenter, pick_device
 
@@ -80,7 +80,7 @@ def test_a_mask_lies_where_it_was_drawn():
 
     images = [Image.new("RGB", (64, 32)), Image.new("RGB", (16, 80))]
     collator = SimpleNamespace(inputs=lambda *_: {})
-    drawn = predict(Halves(), collator, EncodedImages(images, None), ["a", "b", "c"], [1, 1, 0])
+    drawn = predict(Halves(), collator, Pictures(images, None), ["a", "b", "c"], [1, 1, 0])
     upper, right = np.zeros((80, 16), bool), np.zeros((32, 64), bool)
     upper[:40] = right[:, 32:] = True
     assert [prediction.iou for prediction in drawn] == pytest.approx([0.1, 0.2, 0.3])

@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from lisa_core.errors import CheckpointError, ConfigError, DataError, LisaError, PluginError
 from lisa_core.hookspecs import hookimpl
-from lisa_core.types import API_VERSION, DatasetSpec, VLMSpec
+from lisa_core.types import API_VERSION, DatasetSpec, FamilyOption, KnownCheckpoint, VLMSpec
 
 if TYPE_CHECKING:
     from lisa_core.hf import HFVLM
     from lisa_core.model import LisaModel
     from lisa_core.segmenter import Segmentation, Segmenter
-    from lisa_core.tiny import grid_positions, tiny_tokenizer
+    from lisa_core.tiny import (
+        TINY_IMAGE,
+        TINY_PATCH,
+        TINY_WIDTH,
+        grid_positions,
+        tiny_text_config,
+        tiny_tokenizer,
+        tiny_vision_config,
+    )
     from lisa_core.vlm import SEG_TOKEN, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
     __version__: str
@@ -26,13 +34,18 @@ __all__ = [
     "API_VERSION",
     "HFVLM",
     "SEG_TOKEN",
+    "TINY_IMAGE",
+    "TINY_PATCH",
+    "TINY_WIDTH",
     "VLM",
     "Batch",
     "CheckpointError",
     "ConfigError",
     "DataError",
     "DatasetSpec",
+    "FamilyOption",
     "ImageFeatures",
+    "KnownCheckpoint",
     "LisaError",
     "LisaModel",
     "PluginError",
@@ -45,7 +58,9 @@ __all__ = [
     "full_content",
     "grid_positions",
     "hookimpl",
+    "tiny_text_config",
     "tiny_tokenizer",
+    "tiny_vision_config",
 ]
 
 _LAZY = {
@@ -56,12 +71,17 @@ _LAZY = {
     "SEG_TOKEN": "lisa_core.vlm",
     "Segmentation": "lisa_core.segmenter",
     "Segmenter": "lisa_core.segmenter",
+    "TINY_IMAGE": "lisa_core.tiny",
+    "TINY_PATCH": "lisa_core.tiny",
+    "TINY_WIDTH": "lisa_core.tiny",
     "VLM": "lisa_core.vlm",
     "VLMDims": "lisa_core.vlm",
     "VLMOutput": "lisa_core.vlm",
     "full_content": "lisa_core.vlm",
     "grid_positions": "lisa_core.tiny",
+    "tiny_text_config": "lisa_core.tiny",
     "tiny_tokenizer": "lisa_core.tiny",
+    "tiny_vision_config": "lisa_core.tiny",
 }
 
 

@@ -25,8 +25,17 @@ from transformers import (
 
 from lisa_core.errors import ConfigError
 from lisa_core.loading import load_errors
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text, plain_texts, starts_itself
-from lisa_core.tiny import grid_positions, tiny_tokenizer
+from lisa_core.quantize import QUANTIZATIONS, make_trainable, quantization_config, refuse_unless
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text, starts_itself
+from lisa_core.tiny import (
+    TINY_IMAGE,
+    TINY_PATCH,
+    TINY_WIDTH,
+    grid_positions,
+    tiny_text_config,
+    tiny_tokenizer,
+    tiny_vision_config,
+)
 from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
 # Used when the tokenizer has no chat template of its own, as base models do not.
@@ -46,6 +55,9 @@ class ClipLLM(VLM):
     """
 
     family: ClassVar[str] = "clip-llm"
+    quantizations: ClassVar[tuple[str, ...]] = QUANTIZATIONS
+    lora_names: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
+    """Last names of the layers that LoRA adapts by default."""
 
     def __init__(self, vision: Any, language: Any, image_processor: Any, tokenizer: Any) -> None:
         super().__init__()
@@ -60,18 +72,17 @@ class ClipLLM(VLM):
         self.projector = nn.Sequential(nn.Linear(self.dims.vision, width), nn.GELU(), nn.Linear(width, width))
 
     @classmethod
-    def from_pretrained(cls, model_name: str, **options: Any) -> ClipLLM:
+    def from_pretrained(cls, model_name: str, quantization: str | None = None) -> ClipLLM:
         """Load the two halves, each from a hub name or a local folder.
 
         Args:
             model_name: `"IMAGE_ENCODER+TEXT_ENCODER"`.
-            options: none are known.
+            quantization: of the language model; see `VLM.from_pretrained`.
 
         Raises:
             ConfigError: if either half cannot be loaded.
         """
-        if options:
-            raise ConfigError(f"clip-llm has no option {', '.join(sorted(options))}")
+        refuse_unless(quantization, cls.quantizations, cls.family)
         image_name, plus, text_name = model_name.partition("+")
         if not plus or not image_name or not text_name:
             raise ConfigError(
@@ -88,8 +99,15 @@ class ClipLLM(VLM):
                     f"{image_name} ({config.model_type}) is not a plain vision transformer: use CLIP, SigLIP or DINOv2"
                 )
         with load_errors(text_name):
-            language = AutoModelForCausalLM.from_pretrained(text_name, dtype=torch.float32)
+            language_options: dict[str, Any] = {"dtype": torch.float32}
+            if quantization is not None:
+                with torch.device("meta"):
+                    skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(text_name))
+                parts = quantization_config(quantization, skeleton, skeleton.base_model)
+                language_options["quantization_config"] = parts
+            language = AutoModelForCausalLM.from_pretrained(text_name, **language_options)
             tokenizer = AutoTokenizer.from_pretrained(text_name)
+        make_trainable(language)
         return cls(vision, language, image_processor, tokenizer)
 
     @classmethod
@@ -107,35 +125,13 @@ class ClipLLM(VLM):
     def tiny(cls) -> ClipLLM:
         """A small CLIP vision tower (96-pixel images, 8-pixel patches) and a small Qwen3."""
         tokenizer = tiny_tokenizer()
-        size, width = 96, 128
-        vision = CLIPVisionConfig(
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            image_size=size,
-            patch_size=8,
-        )
-        language = Qwen3Config(
-            hidden_size=width,
-            intermediate_size=3 * width,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            head_dim=32,
-            vocab_size=len(tokenizer) + 1,  # [SEG]
-            max_position_embeddings=4096,
-            # The usual 0.02 suits wide models; at this width signals would all but vanish between layers.
-            initializer_range=0.08,
-            tie_word_embeddings=False,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+        size = TINY_IMAGE
+        vision = CLIPVisionConfig(**tiny_vision_config(initializer_range=0.02))
+        language = Qwen3Config(**tiny_text_config(tokenizer, head_dim=TINY_WIDTH // 4, tie_word_embeddings=False))
         processor = CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
         tower = CLIPVisionModel(vision)
         with torch.no_grad():  # row 0 is the class token's
-            tower.embeddings.position_embedding.weight[1:] = grid_positions(size // 8, width)
+            tower.embeddings.position_embedding.weight[1:] = grid_positions(size // TINY_PATCH, TINY_WIDTH)
         return cls(tower, Qwen3ForCausalLM(language), processor, tokenizer)
 
     def save_config(self, folder: Path) -> None:
@@ -152,6 +148,16 @@ class ClipLLM(VLM):
         """Hidden sizes of the two halves."""
         text = self.language.config.get_text_config().hidden_size
         return VLMDims(vision=self.vision.config.hidden_size, text=text)
+
+    @property
+    def lora_base(self) -> nn.Module:
+        """The language model."""
+        return self.language
+
+    def lora_targets(self) -> list[str]:
+        """The language model's layers called as in `lora_names`."""
+        layers = self.language.named_modules()
+        return [name for name, layer in layers if isinstance(layer, nn.Linear) and name.endswith(self.lora_names)]
 
     @property
     def pretrained_prefixes(self) -> tuple[str, ...]:
@@ -178,8 +184,7 @@ class ClipLLM(VLM):
         )["pixel_values"]
         index = torch.arange(len(questions)) if image_index is None else torch.tensor(list(image_index))
         batch: Batch = {"image_index": index, "pixel_values": pixels}
-        questions = plain_texts(self.tokenizer, questions)
-        batch.update(pad_text(self.tokenizer, questions))
+        batch.update(pad_text(self.tokenizer, list(questions)))
         if joint:
             prompts, replies = chat_rows(self.tokenizer, questions, answers, with_image=False)
             rows = self.tokenizer(

@@ -9,50 +9,75 @@ from typing import Any, ClassVar
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from lisa_core.errors import ConfigError
+from lisa_core.geometry import pad_grids
 from lisa_core.loading import load_errors
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, plain_texts, starts_itself
-from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput
-
-_OWN_KEYS = frozenset({"image_index", "labels", "text_input_ids", "text_attention_mask"})
+from lisa_core.quantize import make_trainable, quantization_config, refuse_unless
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, starts_itself
+from lisa_core.vlm import CORE_KEYS, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
 
 class HFVLM(VLM):
-    """A transformers image-text-to-text model with its processor; a family adds `image_grid` and `tiny`."""
+    """A transformers image-text-to-text model with its processor; a family adds `image_grid` and `tiny`.
+
+    What else a family may need to say has a default that fits models which follow transformers' conventions.
+    """
 
     model_types: ClassVar[tuple[str, ...]] = ()
     """Config `model_type`s this family can read; a checkpoint of another type is refused before it is loaded."""
+    chat_template: ClassVar[str] = ""
+    """The family's chat template, for checkpoints that come without one."""
     image_keys: ClassVar[tuple[str, ...]] = ("pixel_values", "pixel_attention_mask")
-    """Processor outputs that describe images, one row per image."""
+    """Processor outputs that describe images."""
+    per_sentence_keys: ClassVar[tuple[str, ...]] = ()
+    """Those of `image_keys` that the language model reads too (Qwen's `image_grid_thw`, for its positions)."""
+    feature_options: ClassVar[dict[str, Any]] = {}
+    """Further arguments of `get_image_features`."""
+    quantizations: ClassVar[tuple[str, ...]] = ("4bit", "8bit")
+    lora_names: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
+    """Last names of the linear layers of the language model that LoRA adapts by default."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         super().__init__()
         self.model = model
         self.processor = processor
         self.tokenizer = processor.tokenizer
+        if self.chat_template and not getattr(processor, "chat_template", None):
+            processor.chat_template = self.chat_template
         add_seg_token(self.tokenizer, model)
 
     @classmethod
-    def from_pretrained(cls, model_name: str, **options: Any) -> HFVLM:
-        """Load weights (float32) and processor from a hub name or a local folder.
+    def from_pretrained(cls, model_name: str, quantization: str | None = None) -> HFVLM:
+        """Load weights and processor from a hub name or a local folder; see `VLM.from_pretrained`.
 
         Raises:
-            ConfigError: if nothing loadable is there, or it belongs to another family.
+            ConfigError: if nothing loadable is there, it belongs to another family, or it cannot be quantized.
         """
+        refuse_unless(quantization, cls.quantizations, cls.family)
         with load_errors(model_name):
             config = AutoConfig.from_pretrained(model_name)
-            if config.model_type not in cls.model_types:
-                takes = ", ".join(cls.model_types)
-                raise ConfigError(
-                    f"{model_name} is a {config.model_type} checkpoint, but --vlm {cls.family} reads {takes}: "
-                    "choose the family that matches"
-                )
-            model = AutoModelForImageTextToText.from_pretrained(model_name, dtype=torch.float32)
-            processor = AutoProcessor.from_pretrained(model_name, **options)
+            cls._check_type(config.model_type, model_name)
+            options: dict[str, Any] = {"dtype": torch.float32}
+            if quantization is not None:
+                with torch.device("meta"):  # only to read which modules are the language model's
+                    skeleton = AutoModelForImageTextToText.from_config(config)
+                options["quantization_config"] = quantization_config(quantization, skeleton, skeleton.get_decoder())
+            model = AutoModelForImageTextToText.from_pretrained(model_name, **options)
+            processor = AutoProcessor.from_pretrained(model_name)
+        make_trainable(model)
         return cls(model, processor)
+
+    @classmethod
+    def _check_type(cls, model_type: str, model_name: str) -> None:
+        if model_type not in cls.model_types:
+            takes = ", ".join(cls.model_types)
+            raise ConfigError(
+                f"{model_name} is a {model_type} checkpoint, but --vlm {cls.family} reads {takes}: "
+                "choose the family that matches"
+            )
 
     @classmethod
     def from_config(cls, folder: Path) -> HFVLM:
@@ -66,16 +91,39 @@ class HFVLM(VLM):
         self.model.config.save_pretrained(folder)
         self.processor.save_pretrained(folder)
 
+    @classmethod
+    def dims_of(cls, config: Any) -> VLMDims:
+        """Widths that a model of this config has."""
+        return VLMDims(vision=config.vision_config.hidden_size, text=config.get_text_config().hidden_size)
+
     @property
     def dims(self) -> VLMDims:
         """Width of the vision tower's output and of the language model's hidden states."""
-        config = self.model.config
-        return VLMDims(vision=config.vision_config.hidden_size, text=config.get_text_config().hidden_size)
+        return self.dims_of(self.model.config)
 
     @property
     def pretrained_prefixes(self) -> tuple[str, ...]:
         """Everything comes from the checkpoint."""
         return ("model.",)
+
+    @property
+    def lora_base(self) -> nn.Module:
+        """The whole transformers model."""
+        return self.model
+
+    def lora_targets(self) -> list[str]:
+        """The language model's layers called as in `lora_names`."""
+        return self.lora_layers(self.model)
+
+    @classmethod
+    def lora_layers(cls, model: Any) -> list[str]:
+        """Names, within the transformers model, of the layers that LoRA adapts by default."""
+        inside = set(model.get_decoder().modules())
+        return [
+            name
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and module in inside and name.split(".")[-1] in cls.lora_names
+        ]
 
     def preprocess(
         self,
@@ -85,46 +133,75 @@ class HFVLM(VLM):
         image_index: Sequence[int] | None = None,
         joint: bool = True,
     ) -> Batch:
-        """Run the family's processor; see `VLM.preprocess`."""
+        """Run the family's processor; see `VLM.preprocess`.
+
+        The batch also holds `picture_sizes`, int64 [U,2]: (width, height) of each picture in pixels.
+        """
         index = list(range(len(questions))) if image_index is None else list(image_index)
-        batch: Batch = {"image_index": torch.tensor(index)}
-        questions = plain_texts(self.tokenizer, questions)
-        batch.update(pad_text(self.tokenizer, questions))
+        sizes = torch.tensor([image.size for image in images], dtype=torch.int64).reshape(len(images), 2)
+        batch: Batch = {"image_index": torch.tensor(index, dtype=torch.int64), "picture_sizes": sizes}
+        batch.update(pad_text(self.tokenizer, list(questions)))
+        pictures = [self.prepare_image(image) for image in images]
         if not joint:
-            batch.update(self._image_inputs(images))
+            inputs = self.processor.image_processor([[picture] for picture in pictures], return_tensors="pt")
+            batch.update({key: value for key, value in inputs.items() if key in self.image_keys})
             return batch
-        prompts, replies = chat_rows(self.processor, questions, answers, with_image=True)
-        rows = self.processor(
+        prompts, replies = self.rows(questions, answers)
+        rows = self.process(prompts, replies, [pictures[i] for i in index])
+        image_inputs = {key: value for key, value in rows.items() if key in self.image_keys}
+        batch.update({key: value for key, value in rows.items() if key not in self.image_keys})
+        batch.update(self.take_images(image_inputs, [index.index(image) for image in range(len(images))]))
+        batch["labels"] = answer_labels(self.tokenizer, batch["input_ids"], batch["attention_mask"], replies)
+        return batch
+
+    def prepare_image(self, image: Image.Image) -> Image.Image:
+        """The RGB picture as the processor gets it: padded first, where the processor would crop."""
+        return image
+
+    def rows(self, questions: Sequence[str], answers: Sequence[str] | None) -> tuple[list[str], list[str]]:
+        """N prompts up to where the assistant starts, and the N replies ("" without answers)."""
+        return chat_rows(self.processor, questions, answers, with_image=True)
+
+    def process(self, prompts: Sequence[str], replies: Sequence[str], images: Sequence[Image.Image]) -> dict[str, Any]:
+        """Call the processor for N rows with one image each; all its keys go into the batch."""
+        return self.processor(
             text=[prompt + reply for prompt, reply in zip(prompts, replies)],
-            images=[[images[i]] for i in index],
+            images=[[image] for image in images],
             padding=True,
             return_tensors="pt",
             add_special_tokens=not starts_itself(self.tokenizer, prompts),
         )
-        first_row = [index.index(image) for image in range(len(images))]
-        for key, value in rows.items():
-            batch[key] = value[first_row] if key in self.image_keys else value
-        batch["labels"] = answer_labels(self.tokenizer, batch["input_ids"], batch["attention_mask"], replies)
-        return batch
 
-    def _image_inputs(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        inputs = self.processor.image_processor([[image] for image in images], return_tensors="pt")
-        return {key: value for key, value in inputs.items() if key in self.image_keys}
+    def take_images(self, inputs: dict[str, Any], index: Sequence[int]) -> dict[str, Any]:
+        """The `image_keys` among the inputs for the images of `index`, in that order, repeats allowed."""
+        return {key: value[list(index)] for key, value in inputs.items() if key in self.image_keys}
 
     def encode_image(self, batch: Batch) -> ImageFeatures:
         """Encode the batch's images with the model's own vision path."""
         inputs = {key: batch[key] for key in self.image_keys if key in batch}
-        output = self.model.get_image_features(**inputs, return_dict=True)
-        grid, content = self.image_grid(output, batch)
-        return ImageFeatures(sequence=grid.flatten(2).transpose(1, 2), grid=grid, content=content, native=output)
+        output = self.model.get_image_features(**inputs, **self.feature_options, return_dict=True)
+        grid, content, mask = pad_grids(self.image_grid(output, batch), self.content(batch))
+        return ImageFeatures(grid.flatten(2).transpose(1, 2), grid, content, output, mask)
 
     @abstractmethod
-    def image_grid(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Order the tower's raw features as a row-major grid [U,Dv,h,w] with its content boxes [U,4]."""
+    def image_grid(self, output: Any, batch: Batch) -> Tensor | list[Tensor]:
+        """The tower's raw features as row-major maps: [U,Dv,h,w], or a list of [Dv,h,w] where sizes differ.
+
+        Args:
+            output: what the model's `get_image_features` returned.
+            batch: what `preprocess` returned.
+        """
+
+    def content(self, batch: Batch) -> Tensor:
+        """The part of each image's own grid that shows the picture, float [U,4]; see `ImageFeatures.content`."""
+        sizes = batch["picture_sizes"]
+        return full_content(len(sizes), sizes.device)
 
     def select_images(self, output: Any, index: Tensor) -> Any:
         """The image output for N sentences out of that for U images, following `index` [N]."""
-        return type(output)(pooler_output=[output.pooler_output[i] for i in index.tolist()])
+        pooled = output.pooler_output
+        taken = pooled[index] if isinstance(pooled, Tensor) else [pooled[i] for i in index.tolist()]
+        return type(output)(pooler_output=taken)
 
     def encode_text(self, batch: Batch) -> Tensor:
         """Hidden states of the text alone, [N,L',Dt]."""
@@ -136,14 +213,18 @@ class HFVLM(VLM):
     def forward(self, batch: Batch, features: ImageFeatures | None = None, with_logits: bool = True) -> VLMOutput:
         """Run image and text together; the images are encoded once, however many sentences ask about them."""
         features = features if features is not None else self.encode_image(batch)
-        native = self.select_images(features.native, batch["image_index"])
+        index = batch["image_index"]
         hidden = self.model.model(
-            **self._text_inputs(batch), mm_encoder_outputs={"image": native}, use_cache=False
+            **self._text_inputs(batch),
+            **{key: batch[key][index] for key in self.per_sentence_keys},
+            mm_encoder_outputs={"image": self.select_images(features.native, index)},
+            use_cache=False,
         ).last_hidden_state
         return VLMOutput(hidden=hidden, logits=self.lm_logits(hidden) if with_logits else None)
 
     def _text_inputs(self, batch: Batch) -> dict[str, Any]:
-        return {key: value for key, value in batch.items() if key not in _OWN_KEYS and key not in self.image_keys}
+        """The keys of the processor, known to this class or not, that describe rows of text."""
+        return {key: value for key, value in batch.items() if key not in CORE_KEYS and key not in self.image_keys}
 
     def lm_logits(self, hidden: Tensor) -> Tensor:
         """Next-token scores [...,V]."""
@@ -154,10 +235,9 @@ class HFVLM(VLM):
         """Continue each row greedily; returns N id vectors, prompt included, padding removed."""
         # Generation appends on the right, so the rows are padded on the left for it.
         inputs = left_padded(self._text_inputs(batch), batch["attention_mask"])
-        images = {key: batch[key][batch["image_index"]] for key in self.image_keys if key in batch}
         ids = self.model.generate(
             **inputs,
-            **images,
+            **self.take_images(batch, batch["image_index"].tolist()),
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=self.tokenizer.pad_token_id,

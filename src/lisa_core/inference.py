@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lisa_core.data.collate import Collator
-from lisa_core.model import LisaModel
+from lisa_core.model import EncodedImages, LisaModel
 from lisa_core.prompts import answer
-from lisa_core.vlm import Batch, ImageFeatures
+from lisa_core.vlm import Batch
 
 
 @dataclass
-class EncodedImages:
+class Pictures:
     """U pictures, encoded once."""
 
     images: Sequence[Image.Image]
     """RGB, at their own sizes."""
-    state: tuple[ImageFeatures, Tensor, Tensor]
+    state: EncodedImages
     """What `LisaModel.encode_image` returned."""
 
 
@@ -42,16 +42,16 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 @torch.inference_mode()
-def encode(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) -> EncodedImages:
+def encode(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) -> Pictures:
     """Run everything that depends on the pictures alone."""
     # The processors of most families take a text beside each picture; which one does not matter to the picture.
     batch = collator.inputs(images, [""] * len(images), None, range(len(images)))
-    return EncodedImages(images, model.encode_image(to_device(batch, _device(model))))
+    return Pictures(images, model.encode_image(to_device(batch, _device(model))))
 
 
 @torch.inference_mode()
 def predict(
-    model: LisaModel, collator: Collator, encoded: EncodedImages, questions: Sequence[str], image_index: Sequence[int]
+    model: LisaModel, collator: Collator, encoded: Pictures, questions: Sequence[str], image_index: Sequence[int]
 ) -> list[Prediction]:
     """Draw one mask for each question; the answer up to `[SEG]` is given (LISA's teacher-forced protocol).
 

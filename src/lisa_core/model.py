@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from lisa_core.config import ModelConfig
 from lisa_core.connectors import ImageSAMConnector, ImageTextConnector, SimilarityMap, TextSAMConnector
+from lisa_core.errors import ConfigError
 from lisa_core.geometry import reframe, unpad
 from lisa_core.losses import shifted_positions
 from lisa_core.sam import SamImageEncoder, SamMaskDecoder
 from lisa_core.seg import seg_states
-from lisa_core.vlm import VLM, Batch, ImageFeatures
+from lisa_core.vlm import VLM, Batch, ImageFeatures, full_content
 
 
 @dataclass
@@ -34,6 +35,22 @@ class LisaOutput:
     """The ids those scores should predict, [T]."""
 
 
+@dataclass
+class EncodedImages:
+    """Everything that depends on the pictures alone: U of them, encoded once."""
+
+    features: ImageFeatures
+    """The VLM's own encoding."""
+    mask_features: Tensor
+    """What the decoder draws on, float32 [U,C,h,w]."""
+    mask_content: Tensor
+    """The part of it that shows the picture, [U,4]."""
+    patches: Tensor
+    """What the similarity map is drawn on, float32 [U,D,h,w]."""
+    patch_content: Tensor
+    """The part of it that shows the picture, [U,4]."""
+
+
 class LisaModel(nn.Module):
     """Language-instructed segmentation: a VLM reads, SAM's mask decoder draws.
 
@@ -52,38 +69,49 @@ class LisaModel(nn.Module):
         self.vlm = vlm
         self.decoder = decoder
         self.sam_encoder = sam_encoder
+        if not vlm.has_grid and (config.fusion != "joint" or config.mask_features != "sam"):
+            raise ConfigError(
+                f"--vlm {config.vlm} knows of no image grid, so it needs --fusion joint and --mask-features sam; "
+                "docs/write-an-adapter.md shows how a family gets a grid"
+            )
         dims, width = vlm.dims, decoder.prompt_dim
         self.text_sam = TextSAMConnector(dims.text, width, config.num_prompts)
         self.image_text = ImageTextConnector(dims.vision, dims.text) if config.fusion == "late" else None
         self.image_sam = ImageSAMConnector(dims.vision, width) if config.mask_features == "vlm" else None
-        self.similarity = SimilarityMap(width, dims.vision) if config.similarity_map else None
+        # Without a grid of the VLM's own, sentence and picture are compared on SAM's features.
+        patch_dim = dims.vision if vlm.has_grid else width
+        self.similarity = SimilarityMap(width, patch_dim) if config.similarity_map else None
 
-    def encode_image(self, batch: Batch) -> tuple[ImageFeatures, Tensor, Tensor]:
-        """Everything that depends on the pictures alone.
-
-        Returns:
-            The VLM's features, the mask features [U,C,h,w] and their content boxes [U,4].
-        """
+    def encode_image(self, batch: Batch) -> EncodedImages:
+        """Everything that depends on the pictures alone."""
         features = self.vlm.encode_image(batch)
+        grid, content = features.grid.float(), features.content
+        if self.vlm.dynamic_grid:
+            # One size for all pictures, so that a mask does not depend on what else is in the batch.
+            side = self.decoder.size.image_size // self.decoder.size.patch_size
+            grid = unpad(grid, content, (side, side))
+            content = full_content(len(grid), grid.device)
         if self.image_sam is not None:
-            return features, self.image_sam(features.grid.float()), features.content
+            return EncodedImages(features, self.image_sam(grid), content, grid, content)
         if self.sam_encoder is None:
             raise ValueError('mask_features="sam" needs SAM\'s image encoder')
-        return features, self.sam_encoder(batch["sam_pixels"]).float(), batch["sam_content"]
+        drawn_on, frame = self.sam_encoder(batch["sam_pixels"]).float(), batch["sam_content"]
+        patches = (grid, content) if self.vlm.has_grid else (drawn_on, frame)
+        return EncodedImages(features, drawn_on, frame, *patches)
 
-    def forward(self, batch: Batch, encoded: tuple[ImageFeatures, Tensor, Tensor] | None = None) -> LisaOutput:
+    def forward(self, batch: Batch, encoded: EncodedImages | None = None) -> LisaOutput:
         """Draw a mask for each sentence (late fusion) or each `[SEG]` (joint fusion) of the batch.
 
         Args:
             batch: what the VLM's `preprocess` returned, with `sam_pixels` and `sam_content` for SAM mask features.
             encoded: what `encode_image` returned for the same pictures, to save encoding them again.
         """
-        features, mask_features, content = encoded if encoded is not None else self.encode_image(batch)
+        encoded = encoded if encoded is not None else self.encode_image(batch)
         token_logits = token_labels = None
         if self.config.fusion == "late":
-            prompts, rows = self._late_prompts(batch, features)
+            prompts, rows = self._late_prompts(batch, encoded.features)
         else:
-            hidden = self.vlm(batch, features, with_logits=False).hidden
+            hidden = self.vlm(batch, encoded.features, with_logits=False).hidden
             states, rows = seg_states(hidden, batch["input_ids"], self.vlm.seg_token_id)
             context = states[:, None].float()
             prompts = self.text_sam(context, torch.ones_like(context[..., 0], dtype=torch.bool))
@@ -91,16 +119,19 @@ class LisaModel(nn.Module):
                 positions, token_labels = shifted_positions(batch["labels"])
                 token_logits = self.vlm.lm_logits(hidden[positions])
         images = batch["image_index"][rows]
-        similarity = self._similarity(prompts, features, images)
-        low_res, iou = self.decoder(
-            mask_features, images, prompts, self._mask_prompt(similarity, features, images, content, mask_features)
-        )
-        side = max(low_res.shape[-2:])
+        content = encoded.mask_content[images]
+        similarity = mask_prompt = None
+        if self.similarity is not None:
+            similarity = self.similarity(prompts, encoded.patches, images)
+            # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
+            size = (encoded.mask_features.shape[-2], encoded.mask_features.shape[-1])
+            mask_prompt = reframe(similarity.detach(), encoded.patch_content[images], content, size)
+        low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt)
         return LisaOutput(
-            mask_logits=unpad(low_res[:, None], content[images], (side, side))[:, 0],
+            mask_logits=_in_picture(low_res[:, None], content),
             iou=iou,
             rows=rows,
-            similarity_logits=_in_picture(similarity, features.content[images]),
+            similarity_logits=None if similarity is None else _in_picture(similarity, encoded.patch_content[images]),
             token_logits=token_logits,
             token_labels=token_labels,
         )
@@ -111,27 +142,15 @@ class LisaModel(nn.Module):
         text = self.vlm.encode_text(batch).float()
         vision = self.image_text(features.sequence.float())[images]
         mask = batch["text_attention_mask"].bool()
-        seen = torch.ones(vision.shape[:2], dtype=torch.bool, device=mask.device)
+        if features.mask is None:
+            seen = torch.ones(vision.shape[:2], dtype=torch.bool, device=mask.device)
+        else:
+            seen = features.mask[images]
         prompts = self.text_sam(torch.cat([vision, text], 1), torch.cat([seen, mask], 1))
         return prompts, torch.arange(len(prompts), device=prompts.device)
 
-    def _similarity(self, prompts: Tensor, features: ImageFeatures, images: Tensor) -> Tensor | None:
-        if self.similarity is None:
-            return None
-        return self.similarity(prompts, features.grid.float(), images)
 
-    def _mask_prompt(
-        self, similarity: Tensor | None, features: ImageFeatures, images: Tensor, content: Tensor, mask_features: Tensor
-    ) -> Tensor | None:
-        if similarity is None:
-            return None
-        # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
-        size = (mask_features.shape[-2], mask_features.shape[-1])
-        return reframe(similarity.detach(), features.content[images], content[images], size)
-
-
-def _in_picture(maps: Tensor | None, content: Tensor) -> Tensor | None:
-    if maps is None:
-        return None
+def _in_picture(maps: Tensor, content: Tensor) -> Tensor:
+    """Maps [M,1,h,w] in the picture's frame, [M,s,s]."""
     side = max(maps.shape[-2:])
     return unpad(maps, content, (side, side))[:, 0]

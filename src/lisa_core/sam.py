@@ -100,6 +100,7 @@ class SamMaskDecoder(nn.Module):
             iou_head_depth=3,
             iou_head_hidden_dim=256,
         )
+        self.size = size
         self.prompt_dim = size.prompt_dim
 
     def forward(

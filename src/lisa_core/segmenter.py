@@ -15,7 +15,7 @@ from lisa_core.checkpoint import load_checkpoint
 from lisa_core.data.base import load_image
 from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError, DataError
-from lisa_core.inference import EncodedImages, encode, predict
+from lisa_core.inference import Pictures, encode, predict
 from lisa_core.model import LisaModel
 from lisa_core.prompts import question
 
@@ -44,7 +44,7 @@ class Segmenter:
     def __init__(self, model: LisaModel, device: str | torch.device = "cpu") -> None:
         self.model = model.to(device).eval()
         self.collator = Collator(model.vlm, model.config, sam_size(model.config))
-        self._encoded: EncodedImages | None = None
+        self._encoded: Pictures | None = None
 
     @classmethod
     def load(cls, path: str | PathLike[str], device: str = "auto") -> Segmenter:

@@ -50,11 +50,6 @@ def plain_words(tokenizer: Any, text: str) -> str:
     return text
 
 
-def plain_texts(tokenizer: Any, texts: Sequence[str]) -> list[str]:
-    """`plain_words` of each text."""
-    return [plain_words(tokenizer, text) for text in texts]
-
-
 def chat_rows(
     processor: Any, questions: Sequence[str], answers: Sequence[str] | None, with_image: bool
 ) -> tuple[list[str], list[str]]:

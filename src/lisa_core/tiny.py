@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
+
+TINY_IMAGE = 96
+"""Side of the picture that a tiny model sees, in pixels."""
+TINY_PATCH = 8
+"""Side of its patches, in pixels."""
+TINY_WIDTH = 128
+"""Width of its hidden states, vision and text."""
+
+# The usual 0.02 suits wide models. At this width it lets a sentence change the state at [SEG] by 0.03% of its power,
+# which then takes a thousand steps to learn from; about 1/sqrt(width) keeps signals alive from the first step.
+_INITIALIZER_RANGE = 0.08
 
 # Common words of referring expressions become one token each; any other word falls back to pieces and bytes.
 _WORDS = """
@@ -69,3 +81,35 @@ def grid_positions(side: int, width: int, amplitude: float = 0.5) -> Tensor:
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     angles = [axis.flatten()[:, None] * frequencies for axis in (x, y)]
     return amplitude * torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
+
+
+def tiny_vision_config(**changes: Any) -> dict[str, Any]:
+    """Sizes of a tiny vision tower, by the names most transformers configs use; `changes` are added or replaced."""
+    return {
+        "hidden_size": TINY_WIDTH,
+        "intermediate_size": 2 * TINY_WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": TINY_IMAGE,
+        "patch_size": TINY_PATCH,
+        "initializer_range": _INITIALIZER_RANGE,
+        **changes,
+    }
+
+
+def tiny_text_config(tokenizer: Any, **changes: Any) -> dict[str, Any]:
+    """Sizes of a tiny language model, by the names most transformers configs use; `changes` are added or replaced."""
+    return {
+        "hidden_size": TINY_WIDTH,
+        "intermediate_size": 3 * TINY_WIDTH,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "vocab_size": len(tokenizer) + 1,  # [SEG]
+        "max_position_embeddings": 4096,
+        "initializer_range": _INITIALIZER_RANGE,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        **changes,
+    }

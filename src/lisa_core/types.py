@@ -12,6 +12,43 @@ IGNORE = 255
 
 
 @dataclass(frozen=True)
+class KnownCheckpoint:
+    """A published checkpoint of a family, for `lisa models`.
+
+    Its architecture lies beside the plugin as `configs/ORG__NAME.json`, so that it can be looked at without the hub.
+    """
+
+    name: str
+    """Hub name: `org/name`."""
+    parameters: int
+    """Number of parameters, embeddings included."""
+    vision_dim: int | None
+    """Width of the vision tower's features; None for a model without one."""
+    text_dim: int | None
+    """Width of the language model's hidden states; None for a model without one."""
+    licence: str
+    """Licence of the weights, as its model card names it."""
+    gated: bool = False
+    """Whether the hub asks for an account that accepted the licence."""
+
+
+@dataclass(frozen=True)
+class FamilyOption:
+    """A setting of one family, given as `--vlm-option NAME=VALUE`; the adapter's `configure` receives its value."""
+
+    name: str
+    """A Python identifier: `image_splitting`."""
+    kind: type
+    """bool, int, float or str."""
+    default: bool | int | float | str | None
+    """None: what the checkpoint itself says."""
+    help: str
+    """One line."""
+    choices: tuple[str, ...] = ()
+    """What a str option may be; empty: anything."""
+
+
+@dataclass(frozen=True)
 class VLMSpec:
     """What a plugin says about one VLM family; `target` is imported only when the family is used."""
 
@@ -25,6 +62,12 @@ class VLMSpec:
     """`model_type` values of the checkpoint configs this family claims."""
     summary: str
     """One line for `lisa plugins`."""
+    geometry: str = ""
+    """One line: how the whole picture reaches the grid."""
+    checkpoints: tuple[KnownCheckpoint, ...] = ()
+    """Published checkpoints this family is known to read; there may be more."""
+    options: tuple[FamilyOption, ...] = ()
+    """Settings of this family alone."""
     api_version: int = API_VERSION
     """The contract the plugin was written against."""
 

@@ -12,11 +12,21 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lisa_core.errors import ConfigError
+
 SEG_TOKEN = "[SEG]"
 """The token whose hidden state stands for one mask (LISA, arXiv:2308.00692, section 3.2)."""
 
 Batch = dict[str, Any]
 """What `preprocess` returns: tensors by name; keys the core does not know are passed through to the model."""
+
+CORE_KEYS = frozenset(
+    {
+        *("image_index", "picture_sizes", "text_input_ids", "text_attention_mask", "labels"),
+        *("sam_pixels", "sam_content", "targets", "valid", "sample_ids", "skipped"),
+    }
+)
+"""The keys of a batch that are the core's own; every other one is the model's."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,13 @@ class ImageFeatures:
     sequence: Tensor
     """Patch features, row-major [U,N,Dv]."""
     grid: Tensor
-    """The same features as a map [U,Dv,h,w]."""
+    """The same features as a map [U,Dv,h,w]; h = w = 0 if the VLM has no grid (`VLM.has_grid`)."""
     content: Tensor
     """The part of the grid that shows the picture, float [U,4]: (x0, y0, x1, y1) in fractions of the grid."""
     native: Any = None
     """The model's own image output, handed back to it in `forward` so that nothing is encoded twice."""
+    mask: Tensor | None = None
+    """Which patches are there, bool [U,N]; None: all. False where a smaller grid was padded to the batch's largest."""
 
 
 @dataclass
@@ -63,15 +75,25 @@ class VLM(nn.Module, ABC):
 
     family: ClassVar[str] = ""
     """The name given to `--vlm`."""
+    has_grid: ClassVar[bool] = True
+    """Whether `encode_image` returns a grid; without one, only joint fusion with SAM's mask features is possible."""
+    dynamic_grid: ClassVar[bool] = False
+    """Whether the grid's size follows the picture's; such grids are resampled to one size before masks are drawn."""
+    quantizations: ClassVar[tuple[str, ...]] = ()
+    """Which of `"4bit"` and `"8bit"` `from_pretrained` can load; it refuses the others."""
     tokenizer: Any
 
     @classmethod
     @abstractmethod
-    def from_pretrained(cls, model_name: str, **options: Any) -> VLM:
+    def from_pretrained(cls, model_name: str, quantization: str | None = None) -> VLM:
         """Load weights and processor from a hub name or a local folder.
 
+        Args:
+            model_name: hub name or folder.
+            quantization: None for float32 weights, or one of `quantizations`.
+
         Raises:
-            ConfigError: if there is nothing loadable under that name.
+            ConfigError: if there is nothing loadable under that name, or not with that quantization.
         """
 
     @classmethod
@@ -87,6 +109,20 @@ class VLM(nn.Module, ABC):
     @abstractmethod
     def save_config(self, folder: Path) -> None:
         """Write what `from_config` needs (model config, tokenizer, processor; no weights) into `folder`."""
+
+    def configure(self, **options: Any) -> None:
+        """Apply the family's options (`VLMSpec.options`), all of them; None leaves what the checkpoint says."""
+        if options:
+            raise ConfigError(f"--vlm {self.family} has no option {', '.join(sorted(options))}")
+
+    @property
+    def lora_base(self) -> nn.Module | None:
+        """The transformers model that LoRA adapters are put into; None: the family cannot be adapted."""
+        return None
+
+    def lora_targets(self) -> list[str]:
+        """Names, within `lora_base`, of the linear layers that LoRA adapts by default."""
+        return []
 
     @property
     @abstractmethod
@@ -152,6 +188,38 @@ class VLM(nn.Module, ABC):
     @abstractmethod
     def generate(self, batch: Batch, max_new_tokens: int = 32) -> list[Tensor]:
         """Continue each row greedily; returns N id vectors, prompt included, padding removed."""
+
+    def continued(self, batch: Batch, ids: Sequence[Tensor]) -> Batch:
+        """The batch with these rows in place of its own, right-padded: what `generate` returned, for `forward`.
+
+        Args:
+            batch: what `generate` was given.
+            ids: N id vectors, each one starting with the row's prompt.
+
+        Returns:
+            a batch without labels; keys with one value per position are extended by `continuation_values`.
+        """
+        width = max(len(row) for row in ids)
+        mask = batch["attention_mask"]
+        pad = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0, **self.continuation_values}
+        result = {key: value for key, value in batch.items() if key != "labels"}
+        for key, value in result.items():
+            if not isinstance(value, Tensor) or value.shape != mask.shape or key.startswith("text_"):
+                continue
+            rows = value.new_full((len(ids), width), pad.get(key, 0))
+            for row, (length, new) in enumerate(zip(mask.sum(1).tolist(), ids)):
+                rows[row, :length] = value[row, :length]
+                if key == "input_ids":
+                    rows[row, : len(new)] = new
+                elif key == "attention_mask":
+                    rows[row, : len(new)] = 1
+            result[key] = rows
+        return result
+
+    @property
+    def continuation_values(self) -> dict[str, int]:
+        """Value of further keys with one value per position where the assistant speaks; 0 if not named here."""
+        return {}
 
 
 def full_content(count: int, device: torch.device) -> Tensor:

@@ -5,6 +5,7 @@ The command modules import torch and transformers inside their functions only, s
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,4 +102,6 @@ app.command("plugins")(plugins)
 
 def main() -> None:
     """Run the command line; the console script `lisa` and `python -m lisa_core` start here."""
+    # accelerate imports bitsandbytes if it is there, which then complains on every machine without CUDA.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     app()
