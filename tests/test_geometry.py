@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lisa_core.geometry import reframe, unpad
+from lisa_core.geometry import pad_grids, reframe, unpad
 
 UNIT = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 
@@ -37,3 +37,29 @@ def test_equal_frames_of_equal_size_change_nothing():
     maps = torch.randn(2, 3, 8, 8)
     content = UNIT.repeat(2, 1)
     assert torch.equal(unpad(maps, content, (8, 8)), maps)
+
+
+def test_padding_is_never_blended_into_the_picture():
+    maps = torch.full((1, 1, 4, 8), 100.0)
+    maps[..., :4] = 1.0  # the picture fills the left half
+    content = torch.tensor([[0.0, 0.0, 0.5, 1.0]])
+    assert torch.equal(unpad(maps, content, (9, 9)), torch.ones(1, 1, 9, 9))
+
+
+def test_grids_of_different_sizes_are_padded_and_keep_their_boxes():
+    grids = [torch.rand(2, 3, 5), torch.rand(2, 4, 2)]
+    padded, content, mask = pad_grids(grids, torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 1.0]]))
+    assert padded.shape == (2, 2, 4, 5)
+    assert torch.equal(padded[0, :, :3, :5], grids[0]) and torch.equal(padded[1, :, :4, :2], grids[1])
+    torch.testing.assert_close(content, torch.tensor([[0.0, 0.0, 1.0, 0.75], [0.0, 0.0, 0.2, 1.0]]))
+    assert mask.sum(1).tolist() == [15, 8] and mask[1].view(4, 5)[:, :2].all()
+    for row, grid in enumerate(grids):
+        assert torch.equal(padded.flatten(2).transpose(1, 2)[row][mask[row]], grid.flatten(1).T)
+
+
+def test_grids_of_one_size_need_no_mask():
+    grids = [torch.rand(2, 3, 3), torch.rand(2, 3, 3)]
+    unit = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2)
+    for form in (grids, torch.stack(grids)):
+        padded, content, mask = pad_grids(form, unit)
+        assert torch.equal(padded, torch.stack(grids)) and content is unit and mask is None

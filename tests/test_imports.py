@@ -24,9 +24,9 @@ hookspecs
 config discovery registry
 vlm
 clip_llm connectors geometry hf loading lora losses metrics prompts quantize sam seg text tiny
-data model objective outputs report testing
+data model objective outputs report
 build checkpoint inference optim
-evaluator progress segmenter trainer
+evaluator progress segmenter testing trainer
 __main__ cli
 """
 RANK = {name: rank for rank, layer in enumerate(LAYERS.strip().splitlines()) for name in layer.split()}

@@ -52,7 +52,7 @@ def eight_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("vlm", ["smolvlm", "clip-llm"])
+@pytest.mark.parametrize("vlm", ["llava", "smolvlm", "qwenvl", "paligemma", "clip-llm"])
 @pytest.mark.parametrize("fusion", ["joint", "late"])
 @pytest.mark.parametrize("mask_features", ["vlm", "sam"])
 def test_eight_samples_are_learnt_by_heart(eight_pictures, tmp_path, vlm, fusion, mask_features):

@@ -131,7 +131,7 @@ def test_two_entry_points_of_one_package_that_clash_are_told_apart(site) -> None
         (HOOK + "return [VLMSpec('a', 'b:C', 'd', ('x'), 'e')]", "broken", "model_types 'x', not a tuple of strings"),
         (HOOK + "return [VLMSpec('a', 'b:C', None, (), 'e')]", "broken", "default_checkpoint that is not a string"),
         (HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e')] * 2", "broken", "lisa_vlms() returned 'a' twice"),
-        (HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e', api_version=0)]", "unsupported", "pip install --upgrade lisa-edge`"),
+        (HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e', api_version=0)]", "unsupported", "--upgrade lisa-edge`"),
         (HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e', api_version='2')]", "unsupported", "speaks plugin API 2"),
         (HOOK + "raise SystemExit('bye')", "broken", "lisa_vlms() failed: SystemExit: bye; "),
         (HOOK.replace("lisa_vlms()", "lisa_vlms(torch)") + "return []", "broken", "its hooks do not fit: PluginValid"),

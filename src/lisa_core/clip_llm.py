@@ -143,6 +143,13 @@ class ClipLLM(VLM):
             for part in parts:
                 part.save_pretrained(folder / half)
 
+    def save_pretrained(self, folder: Path) -> str:
+        """Write the two halves, without the projector, as checkpoints of their own; returns `"VISION+LANGUAGE"`."""
+        self.save_config(folder)
+        self.vision.save_pretrained(folder / "vision")
+        self.language.save_pretrained(folder / "language")
+        return f"{folder / 'vision'}+{folder / 'language'}"
+
     @property
     def dims(self) -> VLMDims:
         """Hidden sizes of the two halves."""

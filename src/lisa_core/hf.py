@@ -91,6 +91,12 @@ class HFVLM(VLM):
         self.model.config.save_pretrained(folder)
         self.processor.save_pretrained(folder)
 
+    def save_pretrained(self, folder: Path) -> str:
+        """Write a checkpoint as transformers does; returns the folder's path."""
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        return str(folder)
+
     @classmethod
     def dims_of(cls, config: Any) -> VLMDims:
         """Widths that a model of this config has."""

@@ -110,6 +110,10 @@ class VLM(nn.Module, ABC):
     def save_config(self, folder: Path) -> None:
         """Write what `from_config` needs (model config, tokenizer, processor; no weights) into `folder`."""
 
+    @abstractmethod
+    def save_pretrained(self, folder: Path) -> str:
+        """Write weights, tokenizer and processor into `folder`; returns the name `from_pretrained` loads them by."""
+
     def configure(self, **options: Any) -> None:
         """Apply the family's options (`VLMSpec.options`), all of them; None leaves what the checkpoint says."""
         if options:

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from lisa_core.cli.data import app as data
 from lisa_core.cli.eval import evaluate
-from lisa_core.cli.plugins import plugins
+from lisa_core.cli.plugins import app as plugins
 from lisa_core.cli.segment import segment
 from lisa_core.cli.train import train
 from lisa_core.errors import LisaError
@@ -97,7 +97,7 @@ app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("segment")(segment)
 app.add_typer(data, name="data")
-app.command("plugins")(plugins)
+app.add_typer(plugins, name="plugins")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`lisa plugins`: what is installed, what works, and why the rest does not."""
+"""`lisa plugins`: what is installed, what works, and why the rest does not; tools for those who write one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lisa_core.cli.check import check
+from lisa_core.cli.new import new
+
 if TYPE_CHECKING:
     from lisa_core.registry import PluginRecord, Registry
+
+app = typer.Typer(help="List the installed plugins; check one, or start a new one.")
+app.command("check")(check)
+app.command("new")(new)
 
 _STYLES = {"ok": "green", "deselected": "dim", "unsupported": "yellow"}
 
 
+@app.callback(invoke_without_command=True)
 def plugins(
+    ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: a list with one object per plugin.")] = False,
 ) -> None:
     """List the installed plugins with the VLM families and dataset formats they bring."""
+    if ctx.invoked_subcommand is not None:
+        return
+
     from lisa_core.registry import get_registry
 
     registry = get_registry()

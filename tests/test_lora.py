@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, LlavaConfig
+
+from lisa_core.clip_llm import ClipLLM
+from lisa_core.errors import ConfigError
+from lisa_core.hf import HFVLM
+from lisa_core.lora import LoraSettings, add_lora, count_lora_parameters
+
+
+@pytest.fixture
+def vlm():
+    torch.manual_seed(0)
+    return ClipLLM.tiny()
+
+
+def trained(vlm):
+    return {name for name, parameter in vlm.named_parameters() if parameter.requires_grad}
+
+
+def test_adapters_the_seg_rows_and_what_no_checkpoint_holds_train_and_nothing_else(vlm):
+    projector = {f"projector.{name}" for name, _ in vlm.projector.named_parameters()}
+    targets = vlm.lora_targets()
+    add_lora(vlm, LoraSettings(r=2))
+    names = trained(vlm)
+    rest = {name for name in names - projector if "lora_" not in name}
+    assert projector <= names
+    assert {name.split(".token_adapter")[0] for name in rest} == {"language.model.embed_tokens", "language.lm_head"}
+    assert len([name for name in names if "lora_A" in name]) == len(targets) == 2 * 3
+
+
+def test_new_adapters_change_nothing_yet(vlm):
+    vlm.eval()
+    batch = vlm.preprocess([Image.new("RGB", (40, 30), "red")], ["Segment it."], ["It is [SEG]."])
+    with torch.no_grad():
+        before = vlm(batch).hidden
+        add_lora(vlm)
+        assert torch.equal(vlm.eval()(batch).hidden, before)
+
+
+def test_the_count_is_that_of_what_is_added(vlm):
+    expected = sum(
+        4 * (layer.in_features + layer.out_features) for layer in map(vlm.language.get_submodule, vlm.lora_targets())
+    )
+    assert count_lora_parameters(vlm.language, vlm.lora_targets(), LoraSettings(r=4)) == expected
+
+
+def test_the_vision_tower_s_layers_of_the_same_name_are_left_alone():
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config={"model_type": "clip_vision_model", "image_size": 28, "patch_size": 14, **small},
+        text_config={"model_type": "llama", "vocab_size": 64, **small},
+        image_token_index=3,
+    )
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    names = HFVLM.lora_layers(model)
+    assert len(names) == 4 and all("language_model" in name for name in names)
+
+
+def test_a_family_that_names_no_layers_is_refused(vlm, monkeypatch):
+    monkeypatch.setattr(ClipLLM, "lora_names", ("no_such_layer",))
+    with pytest.raises(ConfigError, match="clip-llm names no layers for LoRA"):
+        add_lora(vlm)
