@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -57,7 +58,7 @@ def spec_valid(subject: Subject) -> None:
     if spec is None:
         raise NotApplicable("no plugin was given, only a way to build the model")
     module_name, _, attribute = spec.target.partition(":")
-    cls = getattr(importlib.import_module(module_name), attribute, None)
+    cls: Any = getattr(importlib.import_module(module_name), attribute, None)
     require(isinstance(cls, type) and issubclass(cls, VLM), f"target {spec.target} is not a subclass of lisa_core.VLM")
     require(spec.api_version == API_VERSION, f"api_version is {spec.api_version}, this core speaks {API_VERSION}")
     require(cls.family == spec.name, f"the class says family = {cls.family!r}, the spec {spec.name!r}")

@@ -112,6 +112,12 @@ def batched_equals_single(subject: Subject) -> None:
             vlm(single).hidden[0, :length],
             f"hidden states about the {shape} picture, alone or with others",
         )
+    for fusion in ("joint", "late") if vlm.has_grid else ("joint",):
+        model, collator = subject.model(vlm, fusion), subject.collator(vlm)
+        masks = model(collator.inputs(subject.pictures, QUESTIONS, ANSWERS, range(3))).mask_logits
+        for row, shape in enumerate(SIZES):
+            alone_in = collator.inputs([subject.pictures[row]], QUESTIONS[row : row + 1], ANSWERS[:1], [0])
+            require_close(model(alone_in).mask_logits[0], masks[row], f"the {shape} picture's mask ({fusion} fusion)")
 
 
 def _patches(features: ImageFeatures, row: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Literal
 
 import torch
 from PIL import Image, ImageDraw
@@ -98,15 +99,14 @@ class Subject:
         pictures = self.pictures if pictures is None else pictures
         return (vlm or self.vlm).preprocess(pictures, questions, answers, image_index)
 
-    def config(self, vlm: VLM) -> ModelConfig:
-        """Joint fusion, and mask features of the VLM's own where it has a grid."""
-        return ModelConfig(
-            vlm=vlm.family or "mine", vlm_model_name="tiny", mask_features="vlm" if vlm.has_grid else "sam"
-        )
+    def config(self, vlm: VLM, fusion: Literal["joint", "late"] = "joint") -> ModelConfig:
+        """A segmenter's config, with mask features of the VLM's own where it has a grid."""
+        features: Literal["vlm", "sam"] = "vlm" if vlm.has_grid else "sam"
+        return ModelConfig(vlm=vlm.family or "mine", vlm_model_name="tiny", fusion=fusion, mask_features=features)
 
-    def model(self, vlm: VLM) -> LisaModel:
+    def model(self, vlm: VLM, fusion: Literal["joint", "late"] = "joint") -> LisaModel:
         """A whole segmenter around a VLM, with small SAM parts; the same weights each time."""
-        config = self.config(vlm)
+        config = self.config(vlm, fusion)
         size = sam_size(config)
         with torch.random.fork_rng():
             torch.manual_seed(1)

@@ -14,7 +14,7 @@ from lisa_core.data.base import Example, Sample
 from lisa_core.lora import LoraSettings, add_lora
 from lisa_core.model import LisaModel
 from lisa_core.objective import loss_terms, loss_weights
-from lisa_core.testing.check import NotApplicable, check, require
+from lisa_core.testing.check import CheckFailure, NotApplicable, check, require
 from lisa_core.testing.subject import QUESTIONS, Subject
 from lisa_core.testing.text import embeddings
 from lisa_core.vlm import VLM, Batch
@@ -60,11 +60,13 @@ def gradients(subject: Subject) -> None:
         if id(parameter) in kept:
             require(parameter.grad is None, f"frozen {kept[id(parameter)]} gets a gradient")
         elif parameter.requires_grad and name.startswith(_TRAINED):
-            require(parameter.grad is not None, f"no gradient reaches {name}")
+            gradient = parameter.grad
+            if gradient is None:
+                raise CheckFailure(f"no gradient reaches {name}")
             # Adapters start as B A with B = 0, so A has no gradient yet.
             if "lora_B" in name:
                 adapters += 1
-                require(bool(parameter.grad.any()), f"the gradient of {name} is all zero")
+                require(bool(gradient.any()), f"the gradient of {name} is all zero")
     require(adapters > 0, "`lora_targets` names no layer that the forward pass uses")
     optimizer.step()
     now = vlm.state_dict()
