@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from lisa_core.testing.subject import Subject
 
 
 class CheckFailure(AssertionError):
@@ -31,18 +28,18 @@ class Check:
     """What is true of a right adapter, one line."""
     mend: str
     """What to look at when it is not, one line."""
-    run: Callable[[Subject], None]
-    """Raises CheckFailure or NotApplicable."""
+    run: Callable[[Any], None]
+    """Takes the Subject; raises CheckFailure or NotApplicable."""
 
 
 CHECKS: dict[str, Check] = {}
 """All checks by name, in the order they are run."""
 
 
-def check(title: str, mend: str) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
+def check(title: str, mend: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Enter a function into `CHECKS` under its own name."""
 
-    def enter(run: Callable[[Subject], None]) -> Callable[[Subject], None]:
+    def enter(run: Callable[[Any], None]) -> Callable[[Any], None]:
         CHECKS[run.__name__] = Check(run.__name__, title, mend, run)
         return run
 
