@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lisa_core import VLMSpec, hookimpl
+from lisa_core import FamilyOption, KnownCheckpoint, VLMSpec, hookimpl
 
 
 @hookimpl
@@ -14,6 +14,22 @@ def lisa_vlms() -> list[VLMSpec]:
             target="lisa_smolvlm.vlm:SmolVLM",
             default_checkpoint="HuggingFaceTB/SmolVLM-Instruct",
             model_types=("idefics3", "smolvlm"),
-            summary="SmolVLM and Idefics3; the whole image squashed to one square tile",
+            summary="SmolVLM, SmolVLM2 and Idefics3",
+            geometry="the picture squashed to one square, the global tile; crops of it, if split, only for reading",
+            checkpoints=(
+                KnownCheckpoint("HuggingFaceTB/SmolVLM-Instruct", 2_246_272_880, 1152, 2048, "apache-2.0"),
+                KnownCheckpoint("HuggingFaceTB/SmolVLM-Base", 2_246_272_880, 1152, 2048, "apache-2.0"),
+            ),
+            options=(
+                FamilyOption(
+                    "image_splitting",
+                    bool,
+                    None,
+                    "Also cut the picture into crops for the language model to read: finer, and many more tokens.",
+                ),
+                FamilyOption(
+                    "longest_edge", int, None, "Side the picture is scaled to before it is cut into crops, in pixels."
+                ),
+            ),
         )
     ]
