@@ -45,9 +45,7 @@ def reframe(maps: Tensor, source: Tensor, target: Tensor, size: tuple[int, int])
     )
 
 
-def pad_grids(
-    grids: Tensor | Sequence[Tensor], content: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def pad_grids(grids: Tensor | Sequence[Tensor], content: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """Grids of different sizes as one tensor, padded with zeros on the right and at the bottom.
 
     Args:

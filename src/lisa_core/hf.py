@@ -234,7 +234,9 @@ class HFVLM(VLM):
 
     def lm_logits(self, hidden: Tensor) -> Tensor:
         """Next-token scores [...,V]."""
-        return self.model.get_output_embeddings()(hidden)
+        logits = self.model.get_output_embeddings()(hidden)
+        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)  # Gemma 2 (arXiv:2408.00118, section 2)
 
     @torch.no_grad()
     def generate(self, batch: Batch, max_new_tokens: int = 32) -> list[Tensor]:

@@ -114,9 +114,9 @@ class VLM(nn.Module, ABC):
     def save_pretrained(self, folder: Path) -> str:
         """Write weights, tokenizer and processor into `folder`; returns the name `from_pretrained` loads them by."""
 
-    def configure(self, **options: Any) -> None:
-        """Apply the family's options (`VLMSpec.options`), all of them; None leaves what the checkpoint says."""
-        if options:
+    def configure(self, *unknown: Any, **options: Any) -> None:
+        """Apply the family's options (`VLMSpec.options`), all by name; None leaves what the checkpoint says."""
+        if unknown or options:
             raise ConfigError(f"--vlm {self.family} has no option {', '.join(sorted(options))}")
 
     @property

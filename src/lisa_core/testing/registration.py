@@ -39,9 +39,16 @@ def misplaced_cells(
     misplaced = []
     for place, shown, box in zip(places, change, features.content[1:].tolist()):
         peak = int(shown.argmax())
-        x = ((peak % w + 0.5) / w - box[0]) / (box[2] - box[0])
-        y = ((peak // w + 0.5) / h - box[1]) / (box[3] - box[1])
+        x = _in_picture((peak % w + 0.5) / w, 0.5 / w, box[0], box[2])
+        y = _in_picture((peak // w + 0.5) / h, 0.5 / h, box[1], box[3])
         found = (int(y * rows // 1), int(x * columns // 1))
         if found != place:
             misplaced.append((place, found))
     return misplaced
+
+
+def _in_picture(centre: float, half: float, low: float, high: float) -> float:
+    """Where a cell's centre lies between the edges of the picture, 0..1; the picture may end inside the cell."""
+    if low - half < centre < high + half:
+        centre = min(max(centre, low), high - 1e-6)
+    return (centre - low) / (high - low)

@@ -15,7 +15,7 @@ def lisa_vlms() -> list[VLMSpec]:
             default_checkpoint="llava-hf/llava-1.5-7b-hf",
             model_types=("llava", "llava_next"),
             summary="LLaVA-1.5 and LLaVA-NeXT (v1.6)",
-            geometry="1.5: the picture padded to a square; NeXT: the picture squashed to the base tile, tiles beside it",
+            geometry="1.5: padded to a square; NeXT: squashed to the base tile, with finer tiles for reading",
             checkpoints=(
                 KnownCheckpoint("llava-hf/llava-1.5-7b-hf", 7_063_427_072, 1024, 4096, "llama2"),
                 KnownCheckpoint("llava-hf/llava-1.5-13b-hf", 13_351_494_656, 1024, 5120, "llama2"),

@@ -12,18 +12,18 @@ from transformers.models.llava_next.modeling_llava_next import image_size_to_num
 from lisa_core import HFVLM, Batch, VLMDims, full_content
 from lisa_llava.tiny import tiny_llava
 
-_TURNS = (
-    "{% for message in messages %}{{ START[message['role']] }}"
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{{ END[message['role']] }}{% endfor %}{% if add_generation_prompt %}{{ GENERATE }}{% endif %}"
+_PARTS = (
+    "{% for part in message['content'] %}{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{% endfor %}"
 )
 _VICUNA = (
-    "{% set START = {'user': 'USER: ', 'assistant': 'ASSISTANT: '} %}{% set END = {'user': ' ', 'assistant': '</s>'} %}"
-    "{% set GENERATE = 'ASSISTANT:' %}" + _TURNS
+    "{% for message in messages %}{{ message['role'] | upper }}: "
+    + _PARTS
+    + "{{ ' ' if message['role'] == 'user' else "
+    "'</s>' }}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 _MISTRAL = (
-    "{% set START = {'user': '[INST] ', 'assistant': ' '} %}{% set END = {'user': ' [/INST]', 'assistant': '</s>'} %}"
-    "{% set GENERATE = '' %}" + _TURNS
+    "{% for message in messages %}{{ '[INST] ' if message['role'] == 'user' else ' ' }}" + _PARTS + "{{ ' [/INST]' if "
+    "message['role'] == 'user' else '</s>' }}{% endfor %}"
 )
 
 

@@ -22,7 +22,7 @@ def tiny_paligemma(text_type: str = "gemma") -> tuple[Any, Any]:
     """Model and processor of PaliGemma, or with `gemma2` of PaliGemma 2: 96-pixel pictures, 144 image tokens."""
     tokenizer = tiny_tokenizer(["<image>"])
     side = TINY_IMAGE // TINY_PATCH
-    images = SiglipImageProcessor(size={"height": TINY_IMAGE, "width": TINY_IMAGE})
+    images: Any = SiglipImageProcessor(size={"height": TINY_IMAGE, "width": TINY_IMAGE})
     images.image_seq_length = side * side
     processor = PaliGemmaProcessor(image_processor=images, tokenizer=tokenizer)  # adds tokens to its tokenizer
     config = PaliGemmaConfig(

@@ -26,7 +26,7 @@ def lisa_vlms() -> list[VLMSpec]:
                     "max_pixels",
                     int,
                     None,
-                    "Larger pictures are reduced to this many pixels; the main lever on memory.",
+                    "Larger pictures are reduced to this many pixels: the main lever on memory.",
                 ),
             ),
         )
