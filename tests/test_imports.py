@@ -22,10 +22,14 @@ LAYERS = """
 errors types
 hookspecs
 config discovery registry
+scaffold sources
+families
+catalogue
 vlm
-clip_llm connectors geometry hf loading lora losses metrics prompts quantize sam seg text tiny
+clip_llm connectors generic geometry hf loading lora losses metrics prompts quantize sam seg text tiny
 data model objective outputs report
-build checkpoint inference optim
+architectures build checkpoint inference optim
+cards
 evaluator progress segmenter testing trainer
 __main__ cli
 """

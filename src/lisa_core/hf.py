@@ -34,6 +34,8 @@ class HFVLM(VLM):
     """Processor outputs that describe images."""
     per_sentence_keys: ClassVar[tuple[str, ...]] = ()
     """Those of `image_keys` that the language model reads too (Qwen's `image_grid_thw`, for its positions)."""
+    processor_options: ClassVar[dict[str, Any]] = {}
+    """Further arguments of the processor."""
     feature_options: ClassVar[dict[str, Any]] = {}
     """Further arguments of `get_image_features`."""
     quantizations: ClassVar[tuple[str, ...]] = ("4bit", "8bit")
@@ -149,7 +151,8 @@ class HFVLM(VLM):
         batch.update(pad_text(self.tokenizer, list(questions)))
         pictures = [self.prepare_image(image) for image in images]
         if not joint:
-            inputs = self.processor.image_processor([[picture] for picture in pictures], return_tensors="pt")
+            rows_of_one = [[picture] for picture in pictures]
+            inputs = self.processor.image_processor(rows_of_one, return_tensors="pt", **self.processor_options)
             batch.update({key: value for key, value in inputs.items() if key in self.image_keys})
             return batch
         prompts, replies = self.rows(questions, answers)
@@ -174,8 +177,10 @@ class HFVLM(VLM):
             text=[prompt + reply for prompt, reply in zip(prompts, replies)],
             images=[[image] for image in images],
             padding=True,
+            padding_side="right",  # some processors pad on the left whatever their tokenizer says
             return_tensors="pt",
             add_special_tokens=not starts_itself(self.tokenizer, prompts),
+            **self.processor_options,
         )
 
     def take_images(self, inputs: dict[str, Any], index: Sequence[int]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lisa_paligemma.vlm import PaliGemma
 from transformers import SmolVLMForConditionalGeneration
 
 from lisa_core import SEG_TOKEN, VLMDims
 from lisa_core.registry import get_registry
 from lisa_core.testing import ALL_CHECKS, Subject, VLMSuite, run_checks
 from lisa_core.vlm import VLMOutput
+from lisa_paligemma.vlm import PaliGemma
 from lisa_smolvlm.vlm import SmolVLM
 
 SPEC = get_registry().vlm_spec("smolvlm")
@@ -94,6 +94,11 @@ class DoesNotRefuseQuantization(IgnoresQuantization):
 class TransposesTheGrid(SmolVLM):
     def image_grid(self, output, batch):
         return super().image_grid(output, batch).transpose(2, 3)
+
+
+class IsOnePatchOff(SmolVLM):
+    def image_grid(self, output, batch):
+        return super().image_grid(output, batch).flatten(2).roll(1, 2).unflatten(2, (12, 12))
 
 
 class CropsTheCentre(SmolVLM):
@@ -271,6 +276,7 @@ MUTANTS = [
     mutant(IgnoresQuantization, "quantization_declared"),
     mutant(DoesNotRefuseQuantization, "quantization_declared"),
     mutant(TransposesTheGrid, "registration"),
+    mutant(IsOnePatchOff, "registration"),
     mutant(CropsTheCentre, "grid_covers_picture", "registration"),
     mutant(CoversTheCentreOnly, "grid_covers_picture"),
     mutant(ReversesTheSequence, "sequence_is_grid"),

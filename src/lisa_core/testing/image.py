@@ -9,7 +9,7 @@ from torch import Tensor
 from lisa_core.testing.check import CheckFailure, check, require, require_close
 from lisa_core.testing.registration import misplaced_cells
 from lisa_core.testing.subject import ANSWERS, QUESTIONS, SIZES, Subject
-from lisa_core.vlm import ImageFeatures
+from lisa_core.vlm import VLM, ImageFeatures
 
 
 @check(
@@ -21,13 +21,24 @@ def registration(subject: Subject) -> None:
     """Move a white square over a dark picture."""
     subject.needs_grid()
     for shape, (width, height) in SIZES.items():
-        wrong = misplaced_cells(subject.vlm, (2 * width, 2 * height))
+        cells = _finest(subject.vlm, (2 * width, 2 * height))
+        wrong = misplaced_cells(subject.vlm, (2 * width, 2 * height), cells)
         if wrong:
             (row, column), (found_row, found_column) = wrong[0]
             raise CheckFailure(
-                f"{len(wrong)} of 16 cells of a {shape} picture are misplaced: cell (row {row}, column {column}) shows "
-                f"at (row {found_row}, column {found_column})"
+                f"{len(wrong)} of {cells[0] * cells[1]} cells of a {shape} picture are misplaced: cell (row {row}, "
+                f"column {column}) shows at (row {found_row}, column {found_column})"
             )
+
+
+@torch.no_grad()
+def _finest(vlm: VLM, size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of cells of about two patches a side, so that even a shift by one patch shows; at most 6 x 6."""
+    features = vlm.encode_image(vlm.preprocess([Image.new("RGB", size)], [""]))
+    x0, y0, x1, y1 = features.content[0].tolist()
+    height, width = features.grid.shape[-2:]
+    rows, columns = (max(2, min(6, int(extent) // 2)) for extent in (height * (y1 - y0), width * (x1 - x0)))
+    return rows, columns
 
 
 @check(

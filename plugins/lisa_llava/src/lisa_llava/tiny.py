@@ -18,7 +18,6 @@ from transformers import (
 
 from lisa_core import (
     TINY_IMAGE,
-    TINY_PATCH,
     TINY_WIDTH,
     grid_positions,
     tiny_text_config,
@@ -26,8 +25,8 @@ from lisa_core import (
     tiny_vision_config,
 )
 
-# Larger patches than other families' tiny models: LLaVA gives the language model one token for each.
-_PATCH = 2 * TINY_PATCH
+# In pixels; larger than other families' tiny models have them, as LLaVA gives the language model a token for each.
+_PATCH = 12
 
 
 def _parts(text_type: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
@@ -54,7 +53,7 @@ def _with_positions(model: Any) -> Any:
 
 
 def tiny_llava() -> tuple[Any, Any]:
-    """Model and processor of LLaVA-1.5: 96-pixel pictures, 36 image tokens."""
+    """Model and processor of LLaVA-1.5: 96-pixel pictures, 64 image tokens."""
     tokenizer, config, options = _parts("llama")
     square = {"height": TINY_IMAGE, "width": TINY_IMAGE}
     images = CLIPImageProcessor(size={"shortest_edge": TINY_IMAGE}, crop_size=square)
