@@ -68,7 +68,7 @@ def test_it_installs_and_passes_the_kit_as_generated(tmp_path, site, run_lisa):
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--target", str(site.folder), str(folder)], check=True, capture_output=True)
     checked = run_lisa("plugins", "check", "echo", HF_HUB_OFFLINE="1")
-    assert checked.returncode == 0 and "25 passed, 0 failed" in checked.stdout, checked.stdout + checked.stderr
+    assert checked.returncode == 0 and "26 passed, 0 failed" in checked.stdout, checked.stdout + checked.stderr
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests")],
         env={"PYTHONPATH": str(site.folder), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PATH": ""},
@@ -76,4 +76,4 @@ def test_it_installs_and_passes_the_kit_as_generated(tmp_path, site, run_lisa):
         capture_output=True,
         text=True,
     )
-    assert tests.returncode == 0 and "25 passed" in tests.stdout, tests.stdout
+    assert tests.returncode == 0 and "26 passed" in tests.stdout, tests.stdout

@@ -15,6 +15,7 @@ from lisa_core.registry import get_registry
 from lisa_core.testing import ALL_CHECKS, Subject, VLMSuite, run_checks
 from lisa_core.vlm import VLMOutput
 from lisa_paligemma.vlm import PaliGemma
+from lisa_qwenvl.vlm import QwenVL
 from lisa_smolvlm.vlm import SmolVLM
 
 SPEC = get_registry().vlm_spec("smolvlm")
@@ -129,6 +130,10 @@ class NormalizesOverTheBatch(SmolVLM):
     def image_grid(self, output, batch):
         grid = super().image_grid(output, batch)
         return grid - grid.mean(0, keepdim=True)
+
+
+class ForgetsThatGridsDiffer(QwenVL):
+    dynamic_grid = False
 
 
 class IgnoresTheImageIndex(SmolVLM):
@@ -257,7 +262,7 @@ def mutant(cls: type, check: str, *related: str) -> object:
     return pytest.param(Subject(cls.tiny), check, set(related), id=cls.__name__)
 
 
-NEEDS_DIMS = ("config_round_trip", "seg_counts", "gradients", "seg_row_trains")
+NEEDS_DIMS = ("config_round_trip", "masks_keep_their_own", "seg_counts", "gradients", "seg_row_trains")
 """Checks that put connectors around the VLM, whose shapes come from `dims`."""
 
 MUTANTS = [
@@ -280,14 +285,20 @@ MUTANTS = [
     mutant(CropsTheCentre, "grid_covers_picture", "registration"),
     mutant(CoversTheCentreOnly, "grid_covers_picture"),
     mutant(ReversesTheSequence, "sequence_is_grid"),
-    mutant(NormalizesOverTheBatch, "batched_equals_single"),
+    mutant(NormalizesOverTheBatch, "batched_equals_single", "masks_keep_their_own"),
+    mutant(ForgetsThatGridsDiffer, "masks_keep_their_own"),
     mutant(IgnoresTheImageIndex, "pictures_are_shared"),
     mutant(HidesThePicture, "picture_reaches_language"),
-    mutant(LeaksPadding, "padding_changes_nothing"),
+    mutant(LeaksPadding, "padding_changes_nothing", "masks_keep_their_own"),
     mutant(DropsAKeyOfTheBatch, "opaque_keys_survive"),
     # Without token types the prompt is not read as a whole, and training refuses to start.
-    mutant(DropsTokenTypes, "opaque_keys_survive", "generation_parity", "gradients", "seg_row_trains", "seg_positions"),
-    mutant(AnswersTwice, "seg_is_one_token", "seg_counts"),
+    mutant(
+        DropsTokenTypes,
+        "opaque_keys_survive",
+        *("batched_equals_single", "masks_keep_their_own", "padding_changes_nothing", "pictures_are_shared"),
+        *("generation_parity", "gradients", "seg_row_trains", "seg_positions"),
+    ),
+    mutant(AnswersTwice, "seg_is_one_token", "seg_counts", "masks_keep_their_own"),
     mutant(LabelsEverything, "labels_are_the_answer"),
     mutant(IsOneStateLate, "seg_positions"),
     mutant(ForgetsWhoSpeaks, "generation_parity"),
@@ -335,7 +346,7 @@ def test_a_tiny_model_that_needs_the_network_is_caught():
 def test_a_failure_says_what_is_wrong_and_how_to_mend_it():
     (result,) = run_checks(TransposesTheGrid.tiny, ["registration"])
     assert (
-        "16 cells of a square picture are misplaced: cell (row 0, column 1) shows at (row 1, column 0)"
+        "30 of 36 cells of a square picture are misplaced: cell (row 0, column 1) shows at (row 1, column 0)"
         in result.message
     )
     assert "row-major" in result.mend

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -123,12 +125,24 @@ def batched_equals_single(subject: Subject) -> None:
             vlm(single).hidden[0, :length],
             f"hidden states about the {shape} picture, alone or with others",
         )
-    for fusion in ("joint", "late") if vlm.has_grid else ("joint",):
-        model, collator = subject.model(vlm, fusion), subject.collator(vlm)
+
+
+@check(
+    "a mask is the same whatever else is in the batch",
+    "say `dynamic_grid = True` if grids differ in size, and let `ImageFeatures.mask` be False where one is padded",
+)
+@torch.no_grad()
+def masks_keep_their_own(subject: Subject) -> None:
+    """Draw masks for three pictures of different shapes together and one by one, in either fusion."""
+    vlm = subject.vlm
+    collator = subject.collator(vlm)
+    fusions: tuple[Literal["joint", "late"], ...] = ("joint", "late") if vlm.has_grid else ("joint",)
+    for fusion in fusions:
+        model = subject.model(vlm, fusion)
         masks = model(collator.inputs(subject.pictures, QUESTIONS, ANSWERS, range(3))).mask_logits
         for row, shape in enumerate(SIZES):
-            alone_in = collator.inputs([subject.pictures[row]], QUESTIONS[row : row + 1], ANSWERS[:1], [0])
-            require_close(model(alone_in).mask_logits[0], masks[row], f"the {shape} picture's mask ({fusion} fusion)")
+            alone = collator.inputs([subject.pictures[row]], QUESTIONS[row : row + 1], ANSWERS[:1], [0])
+            require_close(model(alone).mask_logits[0], masks[row], f"the {shape} picture's mask ({fusion} fusion)")
 
 
 def _patches(features: ImageFeatures, row: int) -> Tensor:

@@ -157,7 +157,9 @@ def generation_parity(subject: Subject) -> None:
         kept = torch.equal(ids[:length], batch["input_ids"][row, :length])
         require(kept, "a generated row does not start with its prompt (padding removed)")
         require(0 < len(ids) - length <= 6, f"{len(ids) - length} tokens generated where 1 to 6 were asked for")
-    logits = vlm(vlm.continued(batch, rows)).logits
+    output = vlm(vlm.continued(batch, rows))
+    shorter = vlm(vlm.continued(batch, [ids[:-1] for ids in rows])).hidden
+    logits = output.logits
     assert logits is not None
     for row, ids in enumerate(rows):
         length = int(batch["attention_mask"][row].sum())
@@ -166,6 +168,10 @@ def generation_parity(subject: Subject) -> None:
         best = predicted.amax(1)
         agrees = bool((best - chosen <= 1e-3 * predicted.std()).all())
         require(agrees, "a forward pass over the generated ids predicts other tokens than were generated")
+        # Greedy ids can agree by chance; states that a later token changes were not those of generation.
+        read = len(ids) - 1
+        again = output.hidden[row, :read]
+        require_close(again, shorter[row, :read], "states of a generated row, read with its last token or without it")
 
 
 @check(
