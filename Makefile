@@ -9,10 +9,10 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types clean
+.PHONY: help venv demo test test-slow lint types clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 venv: $(INSTALLED) ## build .venv (or VENV=...) with core, plugins and development tools, unless it is up to date
 
@@ -22,11 +22,14 @@ $(INSTALLED): pyproject.toml $(PLUGINS:=/pyproject.toml)
 	$(PY) -m pip install -e '.[dev]' $(addprefix -e ,$(PLUGINS))
 	touch $@
 
-demo: $(INSTALLED) ## train a small segmenter on made-up scenes and draw what it segments (VLM=smolvlm)
+demo: $(INSTALLED) ## train a small segmenter on made-up scenes and draw what it segments (VLM=smolvlm, llava, ...)
 	$(PY) examples/demo.py --vlm $(VLM) $(DEMO_ARGS)
 
-test: $(INSTALLED) ## run all tests of core and plugins, offline
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
+test: $(INSTALLED) ## run the tests of core and plugins, offline (about three minutes)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-slow: $(INSTALLED) ## run the tests that train models or build environments (about twenty minutes)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style and formatting
 	$(PY) -m ruff check .
