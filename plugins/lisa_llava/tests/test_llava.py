@@ -117,6 +117,13 @@ def test_a_checkpoint_without_a_template_gets_the_family_s():
     assert Llava(model, processor).rows(["Hm."], None)[0] == ["Hm.<image>"]
 
 
+def test_a_processor_that_does_not_know_the_model_is_told_about_it():
+    model, processor = tiny_llava()
+    expected = Llava(model, processor).preprocess([Image.new("RGB", (96, 96))], ["a"])["input_ids"]
+    processor.patch_size = processor.vision_feature_select_strategy = None
+    assert torch.equal(Llava(model, processor).preprocess([Image.new("RGB", (96, 96))], ["a"])["input_ids"], expected)
+
+
 @pytest.mark.parametrize("known", SPEC.checkpoints, ids=lambda known: known.name)
 def test_published_checkpoints_have_the_figures_that_are_listed(known):
     path = Path(lisa_llava.__file__).parent / "configs" / f"{known.name.replace('/', '__')}.json"

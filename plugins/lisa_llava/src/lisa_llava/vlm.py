@@ -36,6 +36,10 @@ class Llava(HFVLM):
     feature_options: ClassVar[dict[str, Any]] = {"output_hidden_states": True}
 
     def __init__(self, model: Any, processor: Any) -> None:
+        # Older checkpoints leave it to the caller to tell the processor how many image tokens the model has.
+        processor.patch_size = processor.patch_size or model.config.vision_config.patch_size
+        strategy = processor.vision_feature_select_strategy or model.config.vision_feature_select_strategy
+        processor.vision_feature_select_strategy = strategy
         mistral = model.config.get_text_config().model_type == "mistral"
         processor.chat_template = processor.chat_template or (_MISTRAL if mistral else _VICUNA)
         super().__init__(model, processor)
