@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -79,6 +80,22 @@ def lisa(folder: Path, *args: str, **environ: str) -> subprocess.CompletedProces
 def run_lisa(tmp_path: Path) -> Run:
     """`lisa ARGS` in a process of its own, outside the repository; see `lisa`."""
     return partial(lisa, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders with small checkpoints of published architectures, by `model_type`; see small_models.py."""
+    location = importlib.util.spec_from_file_location("small_models", Path(__file__).parent / "small_models.py")
+    assert location is not None and location.loader is not None
+    small_models = importlib.util.module_from_spec(location)
+    location.loader.exec_module(small_models)
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def save(architecture: str) -> Path:
+        path = folder / architecture
+        return path if path.is_dir() else small_models.save(architecture, path)
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -132,4 +132,25 @@ def test_a_config_is_kept_so_that_it_loads_from_anywhere(tmp_path, monkeypatch):
     assert kept.image_encoder_model_name == str(tmp_path / "vlm")
     assert kept.text_encoder_model_name == "org/llm"
     assert resolve_sources(ModelConfig(vlm="clip-llm")).vlm_model_name == CLIP_LLM.default_checkpoint
-    assert resolve_sources(ModelConfig(vlm_model_name="tiny")).vlm_model_name == "tiny"
+    assert resolve_sources(tiny()).vlm_model_name == "tiny"
+    kept = resolve_sources(ModelConfig(vlm_model_name="vlm+org/llm"))
+    assert (kept.vlm, kept.vlm_model_name) == ("clip-llm", f"{tmp_path / 'vlm'}+org/llm")
+
+
+def test_a_config_that_names_no_family_builds_the_one_that_reads_the_checkpoint(tmp_path):
+    folder = build_vlm(tiny("smolvlm")).save_pretrained(tmp_path)
+    model = build_model(ModelConfig(vlm_model_name=folder, sam="tiny"))
+    assert (model.vlm.family, model.config.vlm, model.config.vlm_model_name) == ("smolvlm", "smolvlm", folder)
+    assert resolve_sources(ModelConfig(vlm_model_name=folder)).vlm == "smolvlm"
+    with pytest.raises(ConfigError, match="give --vlm FAMILY"):
+        build_model(ModelConfig(vlm_model_name="tiny"))
+
+
+def test_the_family_s_options_reach_it(tmp_path):
+    assert build_vlm(tiny("smolvlm")).processor.image_processor.do_image_splitting is False
+    config = tiny("smolvlm", vlm_option=("image_splitting=yes",))
+    assert build_vlm(config).processor.image_processor.do_image_splitting is True
+    with pytest.raises(ConfigError, match=r"--vlm clip-llm has no option 'image_splitting'; its options: none"):
+        build_vlm(tiny(vlm_option=("image_splitting=yes",)))
+    with pytest.raises(ConfigError, match="no option 'x'"):
+        resolve_sources(tiny(vlm_option=("x=1",)))

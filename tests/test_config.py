@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -110,6 +111,8 @@ def test_what_is_not_a_finite_number_is_refused(name: str, value: float) -> None
         ("similarity_map", 1, "bool"),
         ("fusion", None, "one of joint, late"),
         ("sam_prompt_dim", "64", "int | None"),
+        ("vlm_option", "a=1", "tuple"),
+        ("vlm_option", (1,), "tuple"),
     ],
 )
 def test_a_value_of_another_type_is_refused(name: str, value: Any, kind: str) -> None:
@@ -158,7 +161,13 @@ def test_each_choice_is_taken_and_no_other(name: str, choices: tuple[str, ...]) 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"image_encoder_model_name": "a", "text_encoder_model_name": "b"}, "belong to --vlm clip-llm"),
+        (
+            {"vlm": "smolvlm", "image_encoder_model_name": "a", "text_encoder_model_name": "b"},
+            "belong to --vlm clip-llm",
+        ),
+        ({"vlm_option": ("a",)}, "--vlm-option is 'a', must be NAME=VALUE"),
+        ({"vlm_option": ("=1",)}, "--vlm-option is '=1', must be NAME=VALUE"),
+        ({"vlm_option": ("a=1", "b=1", "a=2")}, "--vlm-option a is given more than once"),
         ({"vlm": "clip-llm", "image_encoder_model_name": "a"}, "are given together"),
         ({"vlm": "clip-llm", "text_encoder_model_name": "b"}, "are given together"),
         (
@@ -179,6 +188,8 @@ def test_settings_that_contradict_one_another_are_refused(values: dict[str, Any]
 
 def test_settings_that_agree_are_taken() -> None:
     with_values(vlm="clip-llm", image_encoder_model_name="a", text_encoder_model_name="b").validate()
+    with_values(image_encoder_model_name="a", text_encoder_model_name="b").validate()
+    with_values(vlm_option=("a=", "b=x=y")).validate()
     with_values(vlm="clip-llm", vlm_model_name="a+b").validate()
     with_values(vlm="clip-llm", sam_prompt_dim=64).validate()
 
@@ -186,6 +197,8 @@ def test_settings_that_agree_are_taken() -> None:
 def test_a_section_survives_plain_data() -> None:
     section = ModelConfig(vlm="clip-llm", fusion="late", num_prompts=2, sam_prompt_dim=64)
     assert from_dict(ModelConfig, dataclasses.asdict(section)) == section
+    options = ModelConfig(vlm_option=("image_fit=squash", "x=1"))
+    assert from_dict(ModelConfig, json.loads(json.dumps(dataclasses.asdict(options)))) == options
     assert from_dict(OptimConfig, {}) == OptimConfig()
 
 

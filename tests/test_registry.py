@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lisa_core.errors import PluginError
-from lisa_core.registry import CLIP_LLM, KNOWN_PLUGINS, PluginRecord, Registry, get_registry
+from lisa_core.registry import CLIP_LLM, GENERIC, KNOWN_PLUGINS, PluginRecord, Registry, get_registry
 
 FIXTURES = ["good", "broken_import", "raising_hook", "bad_api"]
 HOOK = "from lisa_core import DatasetSpec, VLMSpec, hookimpl\n\n@hookimpl\ndef lisa_vlms():\n    "
+
+
+OPTIONS = "from lisa_core import FamilyOption as F\n" + HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e', options="
 
 
 def record(registry: Registry, name: str) -> PluginRecord:
@@ -31,7 +34,7 @@ def test_core_offers_its_own_family_and_format_without_any_plugin() -> None:
     registry = Registry({"LISA_PLUGINS": ""})
     builtin = registry.plugins[0]
     assert (builtin.name, builtin.distribution, builtin.status, builtin.error) == ("builtin", "lisa-core", "ok", None)
-    assert list(registry.vlms) == ["clip-llm"] and list(registry.datasets) == ["reasonseg"]
+    assert list(registry.vlms) == ["clip-llm", "generic"] and list(registry.datasets) == ["reasonseg"]
     assert registry.vlm_spec("clip-llm").default_checkpoint.count("+") == 1
     assert registry.dataset_spec("reasonseg").target == "lisa_core.data.reasonseg:ReasonSeg"
 
@@ -130,6 +133,19 @@ def test_two_entry_points_of_one_package_that_clash_are_told_apart(site) -> None
         (HOOK + "return [VLMSpec('a', 'b.C', 'd', (), 'e')]", "broken", "not the form 'package.module:Class'"),
         (HOOK + "return [VLMSpec('a', 'b:C', 'd', ('x'), 'e')]", "broken", "model_types 'x', not a tuple of strings"),
         (HOOK + "return [VLMSpec('a', 'b:C', None, (), 'e')]", "broken", "default_checkpoint that is not a string"),
+        (HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e', 3)]", "broken", "geometry that is not a string"),
+        (
+            HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e', '', ('org/m',))]",
+            "broken",
+            "not a tuple of KnownCheckpoint",
+        ),
+        (OPTIONS + "[])]", "broken", "options that are not a tuple of FamilyOption"),
+        (OPTIONS + "(F('x', int, 1, ''), F('x', int, 2, '')))]", "broken", "which must be different strings"),
+        (OPTIONS + "(F('a b', int, 1, ''),))]", "broken", "'a b': the name is not a Python identifier"),
+        (OPTIONS + "(F('x', list, None, ''),))]", "broken", "its kind is not bool, int, float or str"),
+        (OPTIONS + "(F('x', int, True, ''),))]", "broken", "its default True is no int"),
+        (OPTIONS + "(F('x', int, None, '', ('1',)),))]", "broken", "it is no str, so it cannot have choices"),
+        (OPTIONS + "(F('x', str, 'y', None),))]", "broken", "help must be a string"),
         (HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e')] * 2", "broken", "lisa_vlms() returned 'a' twice"),
         (HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e', api_version=0)]", "unsupported", "--upgrade lisa-edge`"),
         (HOOK + "return [VLMSpec('a', 'b:C', 'd', (), 'e', api_version='2')]", "unsupported", "speaks plugin API 2"),
@@ -221,14 +237,14 @@ def test_strict_raises_a_clash(site) -> None:
 
 def test_a_known_family_that_is_not_installed_has_its_pip_line() -> None:
     registry = Registry({"LISA_PLUGINS": ""})
-    for name, distribution in KNOWN_PLUGINS.items():
+    for name, known in KNOWN_PLUGINS.items():
         registry.plugins = [plugin for plugin in registry.plugins if plugin.name != name]
-        assert f"run `pip install {distribution}`" in why_not(registry, name)
+        assert f"run `pip install {known.distribution}`" in why_not(registry, name)
 
 
 def test_an_unknown_family_names_what_is_installed_what_is_broken_and_what_was_meant(site) -> None:
     site.fixture("good", "broken_import")
-    message = why_not(Registry(), "god")
+    message = why_not(Registry({"LISA_PLUGINS": "good,broken_import"}), "god")
     assert "did you mean 'good'?" in message
     assert "clip-llm" in message and "`pip install lisa-qwenvl`" in message
     assert "broken_import of lisa-broken-import 0.3.0 is broken" in message and "a_module_nobody_has" in message
@@ -265,7 +281,7 @@ def test_an_adapter_that_cannot_be_loaded_is_one_line(site, target, line) -> Non
 @given(st.text())
 def test_no_name_crashes_the_lookup(name: str) -> None:
     registry = Registry({"LISA_PLUGINS": ""})
-    if name != CLIP_LLM.name:
+    if name not in (CLIP_LLM.name, GENERIC.name):
         assert why_not(registry, name)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lisa_core.config import TINY, ModelConfig
+from lisa_core.families import is_pair, option_values, resolve_family
 from lisa_core.model import LisaModel
 from lisa_core.registry import get_registry
 from lisa_core.sam import SAM_SIZES, SamImageEncoder, SamMaskDecoder, SamSize, load_sam_weights
@@ -19,19 +20,31 @@ def vlm_source(config: ModelConfig) -> str:
     """The name or folder the VLM is loaded from, defaults resolved."""
     if config.image_encoder_model_name and config.text_encoder_model_name:
         return f"{config.image_encoder_model_name}+{config.text_encoder_model_name}"
-    return config.vlm_model_name or get_registry().vlm_spec(config.vlm).default_checkpoint
+    return config.vlm_model_name or get_registry().vlm_spec(resolve_family(config).vlm).default_checkpoint
 
 
 def resolve_sources(config: ModelConfig) -> ModelConfig:
-    """The config as a checkpoint keeps it, to load from anywhere: defaults named, local paths absolute."""
+    """The config as a checkpoint keeps it, to load from anywhere: the family and defaults named, local paths absolute.
+
+    Raises:
+        ConfigError, PluginError: if the family cannot be told or used, or does not have one of the options.
+    """
+    config = resolve_family(config)
     changes: dict[str, Any] = {}
     for name in ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint"):
         value = getattr(config, name)
-        if value is not None and value != TINY and Path(value).expanduser().exists():
-            changes[name] = str(Path(value).expanduser().resolve())
+        if value is not None and value != TINY:
+            parts = value.split("+") if name == "vlm_model_name" and is_pair(value) else [value]
+            changes[name] = "+".join(_absolute(part) for part in parts)
     if config.vlm_model_name is None and config.image_encoder_model_name is None:
         changes["vlm_model_name"] = vlm_source(config)
     return dataclasses.replace(config, **changes)
+
+
+def _absolute(name: str) -> str:
+    """A local path in full; anything else as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name and path.exists() else name
 
 
 def sam_size(config: ModelConfig) -> SamSize:
@@ -42,20 +55,25 @@ def sam_size(config: ModelConfig) -> SamSize:
 
 
 def build_vlm(config: ModelConfig, vlm_folder: Path | None = None) -> VLM:
-    """The VLM of a config.
+    """The VLM of a config, the family's options applied.
 
     Args:
         config: names the family and where it is loaded from.
         vlm_folder: what `VLM.save_config` wrote, for a model whose weights come from a checkpoint of ours alone.
     """
+    config = resolve_family(config)
     cls = get_registry().load_vlm_class(config.vlm)
     if not config.is_tiny:
-        return cls.from_pretrained(vlm_source(config))
-    return cls.from_config(vlm_folder) if vlm_folder is not None else cls.tiny()
+        vlm = cls.from_pretrained(vlm_source(config))
+    else:
+        vlm = cls.from_config(vlm_folder) if vlm_folder is not None else cls.tiny()
+    vlm.configure(**option_values(config.vlm, config.vlm_option))
+    return vlm
 
 
 def build_model(config: ModelConfig, vlm_folder: Path | None = None) -> LisaModel:
     """The whole model, on the CPU, in float32; SAM's weights are read if the config names a checkpoint."""
+    config = resolve_family(config)
     vlm = build_vlm(config, vlm_folder)
     size = sam_size(config)
     decoder = SamMaskDecoder(size)

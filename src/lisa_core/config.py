@@ -13,6 +13,8 @@ from lisa_core.errors import ConfigError
 
 TINY = "tiny"
 """The model name that stands for the family's own small model with random weights."""
+AUTO = "auto"
+"""The `--vlm` that stands for whichever family reads the checkpoint."""
 
 
 def setting(
@@ -26,10 +28,15 @@ def setting(
 class ModelConfig:
     """Model"""
 
-    vlm: str = setting("smolvlm", "VLM family; `lisa plugins` lists what is installed.")
+    vlm: str = setting(
+        AUTO, "VLM family; `lisa models` lists what is installed. auto: the one that reads --vlm-model-name."
+    )
     vlm_model_name: str | None = setting(
         None,
         "Hub name or local folder; `tiny`: the family's real classes, small, untrained. Default: the family's own.",
+    )
+    vlm_option: tuple[str, ...] = setting(
+        (), "NAME=VALUE: a setting that only this family has; may be repeated. `lisa models FAMILY` lists them."
     )
     image_encoder_model_name: str | None = setting(None, "Vision tower of `clip-llm`: hub name or local folder.")
     text_encoder_model_name: str | None = setting(None, "Language model of `clip-llm`: hub name or local folder.")
@@ -69,12 +76,18 @@ class ModelConfig:
     def problems(self) -> Iterable[str]:
         """Settings that contradict one another."""
         pair = (self.image_encoder_model_name, self.text_encoder_model_name)
-        if any(pair) and self.vlm != "clip-llm":
+        if any(pair) and self.vlm not in (AUTO, "clip-llm"):
             yield "image/text encoder names belong to --vlm clip-llm"
         if any(pair) and self.vlm_model_name is not None:
             yield "give either --vlm-model-name or the image/text encoder names, not both"
         if any(pair) and not all(pair):
             yield "--image-encoder-model-name and --text-encoder-model-name are given together"
+        names = [text.partition("=")[0] for text in self.vlm_option]
+        for text, name in zip(self.vlm_option, names):
+            if "=" not in text or not name:
+                yield f"--vlm-option is {text!r}, must be NAME=VALUE"
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield f"--vlm-option {name} is given more than once"
         if self.sam_prompt_dim is not None and self.sam_prompt_dim % 8:
             yield f"--sam-prompt-dim is {self.sam_prompt_dim}, must be a multiple of 8"
 
@@ -216,6 +229,8 @@ def problems(section: Any) -> Iterable[str]:
 
 
 def _is_of_type(value: object, hint: Any) -> bool:
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(isinstance(item, get_args(hint)[0]) for item in value)
     kinds = get_args(hint) or (hint,)  # `int | None` has arguments, `int` has none
     if isinstance(value, bool):
         return bool in kinds
@@ -235,13 +250,19 @@ def _out_of_bounds(flag: str, value: float, bounds: Any) -> Iterable[str]:
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
     """A config section out of plain data, as a checkpoint stores it; names it does not know are refused."""
-    known = {item.name for item in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
+    hints = {item.name: get_type_hints(cls)[item.name] for item in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ConfigError(
             f"unknown setting {', '.join(unknown)}: made by a newer lisa-core? `pip install -U lisa-core`"
         )
-    return cls(**values)
+    # JSON has lists only
+    return cls(
+        **{
+            name: tuple(value) if get_origin(hints[name]) is tuple and isinstance(value, list) else value
+            for name, value in values.items()
+        }
+    )
 
 
 def existing_folder(path: str | Path, what: str) -> Path:

@@ -14,7 +14,7 @@ import pluggy
 
 from lisa_core import hookspecs
 from lisa_core.errors import LisaError, PluginError
-from lisa_core.types import API_VERSION, DatasetSpec, VLMSpec
+from lisa_core.types import API_VERSION, DatasetSpec, FamilyOption, KnownCheckpoint, VLMSpec
 
 Status = Literal["ok", "broken", "conflict", "unsupported", "deselected"]
 S = TypeVar("S", VLMSpec, DatasetSpec)
@@ -53,11 +53,13 @@ class PluginRecord:
 
 @dataclass
 class Plugin:
-    """A record with the specs that its hooks returned; both lists are empty when the plugin is broken."""
+    """A record with the specs that its hooks returned; `vlms` and `datasets` are empty when the plugin is broken."""
 
     record: PluginRecord
     vlms: list[VLMSpec] = field(default_factory=list)
     datasets: list[DatasetSpec] = field(default_factory=list)
+    claims: list[VLMSpec] = field(default_factory=list)
+    """The families it announced, kept when it is broken, to say why a checkpoint of theirs cannot be read."""
 
 
 class _Unsupported(PluginError):
@@ -157,10 +159,10 @@ def ask(record: PluginRecord, load: Callable[[], Any], strict: bool = False) -> 
             raise PluginError(f"has no @hookimpl of a lisa hook; {advice}")
         with failures_as_plugin_errors("lisa_vlms() failed", advice, strict):
             vlms = manager.hook.lisa_vlms()
+        plugin.vlms = plugin.claims = _checked("lisa_vlms", vlms, VLMSpec)
+        record.families = tuple(spec.name for spec in plugin.vlms)
         with failures_as_plugin_errors("lisa_datasets() failed", advice, strict):
             datasets = manager.hook.lisa_datasets()
-        plugin.vlms = _checked("lisa_vlms", vlms, VLMSpec)
-        record.families = tuple(spec.name for spec in plugin.vlms)
         plugin.datasets = _checked("lisa_datasets", datasets, DatasetSpec)
         record.datasets = tuple(spec.name for spec in plugin.datasets)
         _check_api_version(record, [*plugin.vlms, *plugin.datasets])
@@ -206,6 +208,35 @@ def _check_fields(hook: str, spec: VLMSpec | DatasetSpec) -> None:
             raise PluginError(f"{where} has model_types {types!r}, not a tuple of strings such as ('smolvlm',)")
         if not isinstance(spec.default_checkpoint, str):
             raise PluginError(f"{where} has a default_checkpoint that is not a string")
+        if not isinstance(spec.geometry, str):
+            raise PluginError(f"{where} has a geometry that is not a string")
+        _check_parts(where, "checkpoints", spec.checkpoints, KnownCheckpoint)
+        _check_parts(where, "options", spec.options, FamilyOption)
+        for option in spec.options:
+            _check_option(where, option)
+
+
+def _check_parts(where: str, name: str, parts: object, kind: type) -> None:
+    """Check a tuple of plain data, named differently each."""
+    if not isinstance(parts, tuple) or not all(isinstance(part, kind) for part in parts):
+        raise PluginError(f"{where} has {name} that are not a tuple of {kind.__name__}")
+    names = [part.name for part in parts]
+    if not all(isinstance(part, str) for part in names) or len(set(names)) < len(names):
+        raise PluginError(f"{where} has {name} with names {names!r}, which must be different strings")
+
+
+def _check_option(where: str, option: FamilyOption) -> None:
+    what = f"{where}, option {option.name!r}:"
+    if not option.name.isidentifier():
+        raise PluginError(f"{what} the name is not a Python identifier such as 'image_splitting'")
+    if option.kind not in (bool, int, float, str):
+        raise PluginError(f"{what} its kind is not bool, int, float or str")
+    if option.default is not None and type(option.default) is not option.kind:
+        raise PluginError(f"{what} its default {option.default!r} is no {option.kind.__name__}")
+    if not isinstance(option.help, str) or not isinstance(option.choices, tuple):
+        raise PluginError(f"{what} help must be a string and choices a tuple")
+    if option.choices and option.kind is not str:
+        raise PluginError(f"{what} it is no str, so it cannot have choices")
 
 
 def _check_api_version(record: PluginRecord, specs: Sequence[VLMSpec | DatasetSpec]) -> None:

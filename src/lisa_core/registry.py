@@ -16,22 +16,67 @@ from typing import Any, Generic
 from lisa_core.discovery import CORE, Plugin, PluginRecord, S, ask, core_version, discover, failures_as_plugin_errors
 from lisa_core.errors import PluginError
 from lisa_core.hookspecs import hookimpl
-from lisa_core.types import DatasetSpec, VLMSpec
+from lisa_core.types import DatasetSpec, KnownCheckpoint, VLMSpec
 
-__all__ = ["CLIP_LLM", "KNOWN_PLUGINS", "REASONSEG", "PluginRecord", "Registered", "Registry", "get_registry"]
+__all__ = [
+    "CLIP_LLM",
+    "GENERIC",
+    "KNOWN_PLUGINS",
+    "REASONSEG",
+    "SAM_CHECKPOINTS",
+    "KnownPlugin",
+    "PluginRecord",
+    "Registered",
+    "Registry",
+    "get_registry",
+]
 
-KNOWN_PLUGINS = {name: f"lisa-{name}" for name in ("llava", "paligemma", "qwenvl", "smolvlm")}
-"""Families that have a plugin, and the distribution that pip installs it from."""
+
+@dataclass(frozen=True)
+class KnownPlugin:
+    """A plugin that may be named to those who have not installed it."""
+
+    distribution: str
+    """What pip installs it as."""
+    model_types: tuple[str, ...]
+    """`model_type` values of the checkpoints it reads."""
+
+
+KNOWN_PLUGINS = {
+    "llava": KnownPlugin("lisa-llava", ("llava", "llava_next")),
+    "paligemma": KnownPlugin("lisa-paligemma", ("paligemma",)),
+    "qwenvl": KnownPlugin("lisa-qwenvl", ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")),
+    "smolvlm": KnownPlugin("lisa-smolvlm", ("idefics3", "smolvlm")),
+}
+"""The families that have a plugin."""
 
 CLIP_LLM = VLMSpec(
     name="clip-llm",
     target="lisa_core.clip_llm:ClipLLM",
     # image encoder and text encoder; `+` cannot be part of a hub name
     default_checkpoint="openai/clip-vit-base-patch16+Qwen/Qwen3-0.6B-Base",
-    model_types=("clip",),
+    model_types=(),  # it is made of two checkpoints, and none of them alone asks for it
     summary="a CLIP vision tower beside any causal language model",
+    geometry="the picture squashed to a square",
+    checkpoints=(
+        KnownCheckpoint("openai/clip-vit-base-patch16", 149_620_737, 768, None, "none named"),
+        KnownCheckpoint("Qwen/Qwen3-0.6B-Base", 596_049_920, None, 1024, "apache-2.0"),
+    ),
 )
 """The traditional pair that core brings itself; its default checkpoint is `IMAGE_ENCODER+TEXT_ENCODER`."""
+
+GENERIC = VLMSpec(
+    name="generic",
+    target="lisa_core.generic:GenericVLM",
+    default_checkpoint="",
+    model_types=(),  # `--vlm auto` falls back to it for what no family claims
+    summary="any other image-text-to-text model of transformers, for `--mask-features sam`",
+    geometry="none: masks are drawn on SAM's features alone",
+)
+"""Models without an adapter: they read and answer, but nobody has said where in the picture their features are."""
+
+SAM_CHECKPOINTS = (KnownCheckpoint("facebook/sam-vit-base", 93_735_728, 256, None, "apache-2.0"),)
+"""Published SAM weights, in transformers' form; `vision_dim` is the width of its mask features."""
 
 REASONSEG = DatasetSpec(
     name="reasonseg",
@@ -41,12 +86,15 @@ REASONSEG = DatasetSpec(
 """The dataset format that core reads itself."""
 
 
+_PIP_LINES = {name: known.distribution for name, known in KNOWN_PLUGINS.items()}
+
+
 class _Builtin:
     """What core offers without any plugin, announced through the same hooks."""
 
     @hookimpl
     def lisa_vlms(self) -> list[VLMSpec]:
-        return [CLIP_LLM]
+        return [CLIP_LLM, GENERIC]
 
     @hookimpl
     def lisa_datasets(self) -> list[DatasetSpec]:
@@ -87,6 +135,7 @@ class Registry:
         installed = {name for record in self.plugins for name in (record.name, record.distribution)}
         self.unknown_selection: tuple[str, ...] = tuple(sorted((selected or frozenset()) - installed))
         """Names in `LISA_PLUGINS` that nothing installed goes by."""
+        self._found = found
         self._clashes: dict[str, str] = {}
         self._fill(self.vlms, [(spec, plugin) for plugin in found for spec in plugin.vlms], "VLM family")
         self._fill(self.datasets, [(spec, plugin) for plugin in found for spec in plugin.datasets], "dataset format")
@@ -94,7 +143,7 @@ class Registry:
     def vlm_spec(self, name: str) -> VLMSpec:
         """The spec of VLM family `name`; raises PluginError that says what is installed, broken, or to be installed."""
         if name not in self.vlms:
-            raise PluginError(self._why_not(name, "VLM family", "families", list(self.vlms), KNOWN_PLUGINS))
+            raise PluginError(self._why_not(name, "VLM family", "families", list(self.vlms), _PIP_LINES))
         return self.vlms[name].spec
 
     def dataset_spec(self, name: str) -> DatasetSpec:
@@ -112,6 +161,23 @@ class Registry:
         """Import the reader class of dataset format `name`; raises PluginError if it is unknown or fails to import."""
         self.dataset_spec(name)
         return self._load("dataset format", self.datasets[name])
+
+    def families_of(self, model_type: str) -> list[Registered[VLMSpec]]:
+        """The usable families that claim checkpoints of this `model_type`, by name."""
+        return [entry for _, entry in sorted(self.vlms.items()) if model_type in entry.spec.model_types]
+
+    def why_no_family_of(self, model_type: str) -> str | None:
+        """One line on the plugin that would read this `model_type` but is unusable or not installed; None: no such."""
+        for plugin in self._found:
+            for spec in plugin.claims:
+                # the plugin may be broken because its spec is
+                claimed = spec.model_types if isinstance(spec.model_types, tuple) else ()
+                if model_type in claimed and spec.name not in self.vlms:
+                    return self._why_not(spec.name, "VLM family", "families", list(self.vlms), _PIP_LINES)
+        for name, known in KNOWN_PLUGINS.items():
+            if model_type in known.model_types and name not in self.vlms:
+                return self._why_not(name, "VLM family", "families", list(self.vlms), _PIP_LINES)
+        return None
 
     def _fill(self, table: dict[str, Registered[S]], claims: list[tuple[S, Plugin]], kind: str) -> None:
         """Enter each name that one plugin claims; a name that several claim is usable from none of them."""

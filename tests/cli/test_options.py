@@ -56,6 +56,7 @@ def test_each_flag_sets_its_own_field_and_no_other(item: dataclasses.Field[Any])
     else:
         hint = get_type_hints(SECTIONS[section])[item.name]
         kinds = {*get_args(hint), hint}
+        is_list = get_origin(hint) is tuple
         value = (
             get_args(hint)[-1]
             if get_origin(hint) is Literal
@@ -66,6 +67,7 @@ def test_each_flag_sets_its_own_field_and_no_other(item: dataclasses.Field[Any])
             else "x"
         )
         args = [flag, str(value)]
+        value = (value,) if is_list else value
     default = TrainConfig()
     expected = dataclasses.replace(
         default, **{section: dataclasses.replace(getattr(default, section), **{item.name: value})}
@@ -77,6 +79,10 @@ def test_each_flag_sets_its_own_field_and_no_other(item: dataclasses.Field[Any])
 def test_what_is_on_can_be_turned_off() -> None:
     assert parse("--no-similarity-map").model.similarity_map is False
     assert parse("--similarity-map").model.similarity_map is True
+
+
+def test_a_flag_that_may_be_repeated_keeps_its_order() -> None:
+    assert parse("--vlm-option", "b=1", "--vlm-option=a=x y").model.vlm_option == ("b=1", "a=x y")
 
 
 def test_field_names_do_not_repeat_across_sections() -> None:

@@ -14,7 +14,7 @@ def test_json_lists_every_plugin_with_its_line_and_nothing_else_on_stdout(site, 
     assert result.returncode == 0
     records = {record["name"]: record for record in json.loads(result.stdout)}
     assert set(records["good"]) == {"name", "distribution", "version", "families", "datasets", "status", "error"}
-    assert records["builtin"]["status"] == "ok" and records["builtin"]["families"] == ["clip-llm"]
+    assert records["builtin"]["status"] == "ok" and records["builtin"]["families"] == ["clip-llm", "generic"]
     statuses = {name: records[name]["status"] for name in [*ALL, "lisa_noisy"]}
     assert statuses == {
         "good": "conflict",

@@ -16,9 +16,10 @@ from typer.core import TyperGroup
 
 from lisa_core.cli.data import app as data
 from lisa_core.cli.eval import evaluate
+from lisa_core.cli.models import models
 from lisa_core.cli.plugins import app as plugins
 from lisa_core.cli.segment import segment
-from lisa_core.cli.train import train
+from lisa_core.cli.train import TrainCommand, train
 from lisa_core.errors import LisaError
 
 INTERRUPTED = 130
@@ -93,10 +94,11 @@ def lisa(
     """Segment what a sentence names in an image, with any vision-language model."""
 
 
-app.command("train")(train)
+app.command("train", cls=TrainCommand)(train)
 app.command("eval")(evaluate)
 app.command("segment")(segment)
 app.add_typer(data, name="data")
+app.command("models")(models)
 app.add_typer(plugins, name="plugins")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
 
@@ -18,9 +18,10 @@ def train_options(command: Callable[[TrainConfig], None]) -> Callable[..., None]
         inspect.Parameter(
             item.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=item.default,
+            default=_as_typer(item.default),
             annotation=Annotated[
-                hint, typer.Option(_flags(item), help=item.metadata["help"], rich_help_panel=section.__doc__)
+                _typer_hint(hint),
+                typer.Option(_flags(item), help=item.metadata["help"], rich_help_panel=section.__doc__),
             ],
         )
         for section in SECTIONS.values()
@@ -29,7 +30,7 @@ def train_options(command: Callable[[TrainConfig], None]) -> Callable[..., None]
 
     def run(**values: Any) -> None:
         sections = {
-            name: section(**{item.name: values[item.name] for item in dataclasses.fields(section)})
+            name: section(**{item.name: _as_config(values[item.name]) for item in dataclasses.fields(section)})
             for name, section in SECTIONS.items()
         }
         command(TrainConfig(**sections))
@@ -39,6 +40,19 @@ def train_options(command: Callable[[TrainConfig], None]) -> Callable[..., None]
     run.__name__ = command.__name__
     run.__doc__ = command.__doc__
     return run
+
+
+def _typer_hint(hint: Any) -> Any:
+    """The hint as Typer knows it: a flag that may be repeated is a list there, a tuple in a config."""
+    return list[str] if get_origin(hint) is tuple else hint
+
+
+def _as_typer(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _as_config(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _flags(item: dataclasses.Field[Any]) -> str:

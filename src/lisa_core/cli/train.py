@@ -2,8 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+from typer.core import TyperCommand
+
 from lisa_core.cli.options import train_options
-from lisa_core.config import TrainConfig
+from lisa_core.config import AUTO, TrainConfig
+from lisa_core.errors import PluginError
+from lisa_core.families import option_line, resolve_family
+
+
+class TrainCommand(TyperCommand):
+    """`lisa train`, whose help also lists the options of the family that `--vlm` names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note the family first: `--help` ends the parsing before other options are looked at."""
+        ctx.meta[__name__] = _family_in(args)
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help page, and a panel with the family's options below it."""
+        super().format_help(ctx, formatter)
+        family = ctx.meta.get(__name__)
+        if family not in (None, AUTO):
+            _print_family_options(family)
+
+
+def _family_in(args: list[str]) -> str | None:
+    """The value of the last `--vlm` among the arguments."""
+    family = None
+    for argument, following in zip(args, [*args[1:], ""]):
+        if argument == "--vlm":
+            family = following
+        elif argument.startswith("--vlm="):
+            family = argument.partition("=")[2]
+    return family
+
+
+def _print_family_options(family: str) -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    from lisa_core.registry import get_registry
+
+    try:
+        lines = [option_line(option) for option in get_registry().vlm_spec(family).options]
+    except PluginError as error:  # whoever asks for help is helped, the family's name being wrong or not
+        lines = [str(error)]
+    text = Text("\n".join(lines or ["This family has none."]))
+    Console().print(Panel(text, title=f"--vlm-option, for --vlm {family}", title_align="left", border_style="dim"))
 
 
 @train_options
@@ -16,9 +65,12 @@ def train(config: TrainConfig) -> None:
 
       lisa train --vlm smolvlm --vlm-model-name tiny --data shapes --output-dir runs/shapes --num-epochs 1
 
-    Then your own: --vlm-model-name takes a hub name or a local folder, --data your pictures and outlines.
+    Then your own: --vlm-model-name takes a hub name or a local folder, --data your pictures and outlines. With --vlm
+    FAMILY before it, --help also lists the options of that family.
     """
-    config.validate()  # before torch is imported: a wrong flag should not take seconds to hear of
+    # Before torch is imported: a wrong flag, or a model of no family, should not take seconds to hear of.
+    config.validate()
+    config = dataclasses.replace(config, model=resolve_family(config.model))
 
     from lisa_core.progress import RichReporter
     from lisa_core.trainer import Trainer
