@@ -64,6 +64,13 @@ def test_light_modules_import_nothing_heavy(module: str, tmp_path: Path) -> None
     assert modules.isdisjoint({*HEAVY, "numpy", "PIL"})
 
 
+def test_a_checkpoint_s_family_is_told_without_torch(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "smolvlm"}')
+    code = "from lisa_core.families import family_of_checkpoint as f; assert f('.') == 'smolvlm'"
+    modules = imported(code, tmp_path)
+    assert "lisa_smolvlm" in modules and modules.isdisjoint(HEAVY)
+
+
 @pytest.mark.parametrize("module", ["base", "reasonseg", "synth"])
 def test_data_is_read_without_torch(module: str, tmp_path: Path) -> None:
     assert imported(f"import lisa_core.data.{module}", tmp_path).isdisjoint(HEAVY)

@@ -39,7 +39,7 @@ def failing_app() -> typer.Typer:
     return failing
 
 
-@pytest.mark.parametrize("command", [["train"], ["eval"], ["segment"], ["data"], ["plugins"], []])
+@pytest.mark.parametrize("command", [["train"], ["eval"], ["segment"], ["data"], ["models"], ["plugins"], []])
 def test_each_command_has_help(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0 and "Usage" in result.output

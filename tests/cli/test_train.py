@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lisa_core.build import build_vlm
+from lisa_core.checkpoint import load_checkpoint
 from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from lisa_core.data import open_dataset
 from lisa_core.trainer import Trainer
@@ -236,7 +238,7 @@ def test_an_annotation_that_cannot_be_used_is_named_before_training(here, refusa
         (["--batch-size", "few"], "Invalid value for '--batch-size'"),
         (["--learning-rate", "nan"], "--learning-rate is nan, must be a finite number"),
         (["--vlm", "frobnicator"], "unknown VLM family 'frobnicator'"),
-        (["--vlm", "qwenvl"], "`pip install lisa-qwenvl`"),
+        (["--vlm", "qwen-vl"], "did you mean 'qwenvl'"),
         (["--vlm-model-name", "scenes"], "clip-llm needs two models"),
         (["--vlm", "smolvlm", "--vlm-model-name", "scenes"], "scenes: Unrecognized model"),
         (["--image-encoder-model-name", "a"], "are given together"),
@@ -267,6 +269,68 @@ def test_a_wrong_flag_in_a_real_process(run_lisa):
     result = run_lisa("train", "--data", ".", "--output-dir", "run", "--batch-size", "0")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "lisa: error: --batch-size is 0, must be at least 1\n"
+
+
+def test_a_checkpoint_of_any_family_trains_without_naming_it(here, invoke):
+    """The run's settings and its checkpoints name the family that was found, and the options it was given."""
+    folder = build_vlm(ModelConfig(vlm="smolvlm", vlm_model_name="tiny")).save_pretrained(here / "downloaded")
+    result = invoke(
+        *("train", "--vlm-model-name", "downloaded", "--vlm-option", "image_splitting=no", "--sam", "tiny"),
+        *("--data", "scenes", "--output-dir", "out", "--num-epochs", "1", "--batch-size", "4", "--device", "cpu"),
+        *("--max-train-samples", "8", "--max-val-samples", "2"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert f"✓ VLM loaded: smolvlm ({folder})" in result.stderr
+    for settings in (
+        json.loads((here / "out" / "config.json").read_text())["model"],
+        json.loads((here / "out" / "last" / "lisa.json").read_text())["model"],
+    ):
+        assert (settings["vlm"], settings["vlm_model_name"]) == ("smolvlm", folder)
+        assert settings["vlm_option"] == ["image_splitting=no"]
+    assert load_checkpoint(here / "out").config.vlm_option == ("image_splitting=no",)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "no model is named: give --vlm FAMILY"),
+        (["--vlm-model-name", "tiny"], "tiny does not say of which family: give --vlm FAMILY"),
+        (["--vlm-model-name", "scenes"], "the folder scenes has no config.json"),
+        (["--vlm-model-name", "scenes/synth.json"], "is a file: give the folder of a checkpoint"),
+        (["--vlm", "generic", "--vlm-model-name", "tiny"], "--vlm generic has neither a default checkpoint nor"),
+        (
+            ["--vlm", "smolvlm", "--vlm-option", "sides=3"],
+            "--vlm smolvlm has no option 'sides'; its options: image_spl",
+        ),
+        (["--vlm", "smolvlm", "--vlm-option", "longest_edge=big"], "longest_edge is 'big', must be a whole number"),
+        (["--vlm-option", "big"], "--vlm-option is 'big', must be NAME=VALUE"),
+    ],
+)
+def test_a_family_that_is_not_clear_is_told_before_the_data_is_looked_at(refusal, args, said):
+    assert said in refusal("train", "--data", "absent", "--output-dir", "out", *args)
+
+
+@pytest.mark.parametrize("args", [["--vlm", "smolvlm"], ["--vlm=smolvlm"], ["--vlm", "clip-llm", "--vlm", "smolvlm"]])
+def test_the_help_lists_the_options_of_the_family_it_is_asked_for(invoke, args):
+    page = " ".join(invoke("train", *args, "--help").stdout.replace("│", " ").split())
+    assert "--vlm-option, for --vlm smolvlm" in page
+    assert "image_splitting=VALUE: Also cut the picture into crops" in page and "longest_edge=VALUE: " in page
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--vlm", "clip-llm"], "This family has none."),
+        (["--vlm", "frobnicator"], "unknown VLM family 'frobnicator'"),
+        (["--vlm", "auto"], None),
+        (["--vlm"], None),
+        ([], None),
+    ],
+)
+def test_the_help_of_other_families_has_nothing_to_list(invoke, args, said):
+    result = invoke("train", *args, "--help")
+    page = " ".join(result.stdout.replace("│", " ").split())
+    assert ("for --vlm" in page) == (said is not None) and (said or "") in page
 
 
 @pytest.mark.slow
