@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -351,3 +353,13 @@ def test_a_failure_says_what_is_wrong_and_how_to_mend_it():
     )
     assert "row-major" in result.mend
     assert all(check.mend and check.title for check in ALL_CHECKS)
+
+
+def test_without_bitsandbytes_a_clear_refusal_is_all_that_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # importing it now fails
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find_spec(name))
+    (result,) = run_checks(SmolVLM.tiny, ["quantization_declared"])
+    assert result.status == "not applicable" and "pip install lisa-core[quantize]" in result.message
+    (result,) = run_checks(IgnoresQuantization.tiny, ["quantization_declared"])
+    assert result.status == "failed" and "impossible without bitsandbytes" in result.message

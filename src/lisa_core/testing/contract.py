@@ -185,14 +185,18 @@ def quantization_declared(subject: Subject) -> None:
     vlm = subject.fresh()
     with tempfile.TemporaryDirectory() as folder:
         name = vlm.save_pretrained(Path(folder))
+        installed = importlib.util.find_spec("bitsandbytes") is not None
         for kind in QUANTIZATIONS:
-            if kind not in vlm.quantizations:
+            if kind not in vlm.quantizations or not installed:
                 try:
                     type(vlm).from_pretrained(name, quantization=kind)
                 except ConfigError:
                     continue
-                raise CheckFailure(f"{kind} is not declared in `quantizations`, yet `from_pretrained` does not refuse")
+                reason = "not declared in `quantizations`" if installed else "impossible without bitsandbytes"
+                raise CheckFailure(f"{kind} is {reason}, yet `from_pretrained` does not refuse")
             _check_quantized(subject, type(vlm).from_pretrained(name, quantization=kind), kind)
+    if vlm.quantizations and not installed:
+        raise NotApplicable("bitsandbytes is not installed, and loading says so: `pip install lisa-core[quantize]`")
 
 
 def _check_quantized(subject: Subject, vlm: VLM, kind: str) -> None:
