@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from lisa_core import catalogue
 from lisa_core.catalogue import short_count
-from lisa_core.registry import get_registry
+from lisa_core.registry import Registry, get_registry
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,14 @@ def test_the_environment_s_cache_and_offline_switch_are_honoured(run_lisa, tmp_p
         result = run_lisa("models", HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE=offline, LISA_PLUGINS="")
         assert result.returncode == 0 and not result.stderr
         assert line in result.stdout and str(tmp_path / "home" / "hub") in result.stdout
-        assert "llava is not installed" not in result.stdout or "pip install lisa-llava" in result.stdout
+
+
+def test_known_plugins_that_are_not_installed_have_their_pip_line(invoke, monkeypatch):
+    registry = Registry({"LISA_PLUGINS": ""})
+    registry.plugins = registry.plugins[:1]
+    monkeypatch.setattr(catalogue, "get_registry", lambda: registry)
+    assert listed(invoke)["not_installed"]["qwenvl"] == "lisa-qwenvl"
+    assert "llava is not installed: pip install lisa-llava" in invoke("models").stdout
 
 
 def test_what_is_broken_is_told_below_the_list(site, run_lisa):

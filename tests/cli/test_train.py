@@ -306,7 +306,7 @@ def test_a_checkpoint_of_any_family_trains_without_naming_it(here, invoke):
         (["--vlm-option", "big"], "--vlm-option is 'big', must be NAME=VALUE"),
     ],
 )
-def test_a_family_that_is_not_clear_is_told_before_the_data_is_looked_at(refusal, args, said):
+def test_a_family_that_is_not_clear_is_told_before_the_data_is_looked_at(here, refusal, args, said):
     assert said in refusal("train", "--data", "absent", "--output-dir", "out", *args)
 
 

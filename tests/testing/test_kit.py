@@ -224,6 +224,22 @@ class CutsTheGradient(SmolVLM):
         return VLMOutput(hidden=output.hidden.detach(), logits=output.logits)
 
 
+class AdaptsTheVisionTower(SmolVLM):
+    def lora_targets(self):
+        names = [name for name, _ in self.model.named_modules()]
+        return [name for name in names if "vision_model" in name and name.endswith("q_proj")]
+
+
+class ScoresWithoutGradient(SmolVLM):
+    def lm_logits(self, hidden):
+        return super().lm_logits(hidden.detach())
+
+
+class PeeksAtThePicture(SmolVLM):
+    def encode_text(self, batch):
+        return super().encode_text(batch) + batch["pixel_values"].mean()
+
+
 class MovesABuffer(SmolVLM):
     def __init__(self, model, processor):
         super().__init__(model, processor)
@@ -309,6 +325,9 @@ MUTANTS = [
     mutant(CountsOnOneSeg, "seg_counts"),
     mutant(ThawsTheVisionTower, "gradients"),
     mutant(CutsTheGradient, "gradients", "seg_row_trains", "quantization_declared"),
+    mutant(AdaptsTheVisionTower, "gradients"),
+    mutant(ScoresWithoutGradient, "gradients"),
+    mutant(PeeksAtThePicture, "picture_reaches_language", "masks_keep_their_own"),
     mutant(MovesABuffer, "gradients"),
     mutant(CutsTheEmbedding, "seg_row_trains", "gradients"),
     mutant(TrainsAllRows, "seg_row_trains", "gradients"),

@@ -63,6 +63,17 @@ BUILDERS = {
 }
 
 
+TILES = {"smolvlm": [1, 1, 1], "smolvlm split": [5, 3, 3], "idefics3": [1, 1, 1], "idefics3 split": [5, 3, 3]}
+
+
+def subject_of(name: str) -> Subject:
+    """A subject whose pictures are cut into different numbers of tiles, where they are cut at all."""
+    subject = Subject(BUILDERS[name])
+    shapes = ((96, 96), (160, 80), (75, 150))
+    subject.pictures = [picture.resize(shape) for picture, shape in zip(subject.pictures, shapes)]
+    return subject
+
+
 class TestSmolVLM(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):
@@ -72,13 +83,13 @@ class TestSmolVLM(VLMSuite):
 class TestSmolVLMSplit(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):
-        return smolvlm_split
+        return subject_of("smolvlm split")
 
 
 class TestIdefics3Split(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):
-        return lambda: idefics3(True)
+        return subject_of("idefics3 split")
 
 
 class TestIdefics3(VLMSuite):
@@ -89,7 +100,7 @@ class TestIdefics3(VLMSuite):
 
 @pytest.fixture(scope="module", params=BUILDERS)
 def subject(request):
-    return Subject(BUILDERS[request.param])
+    return subject_of(request.param)
 
 
 @torch.no_grad()
@@ -102,24 +113,17 @@ def test_hidden_states_and_logits_are_those_of_a_plain_transformers_call(subject
 
 
 @torch.no_grad()
-def test_image_features_are_the_tower_s_own_of_the_global_tile(subject):
+@pytest.mark.parametrize("name", BUILDERS)
+def test_image_features_are_the_tower_s_own_of_the_global_tile(name):
+    subject = subject_of(name)
     vlm, batch = subject.vlm, subject.batch()
-    # Tiles are padded with black ones to the largest number of the batch; a picture's last real one is the global tile.
-    for row, tiles in enumerate(batch["pixel_values"]):
-        real = [tile for tile in tiles if tile.any()]
-        mask = torch.ones(1, 12, 12, dtype=torch.bool)
-        expected = vlm.model.model.vision_model(real[-1][None], patch_attention_mask=mask).last_hidden_state[0]
-        torch.testing.assert_close(vlm.encode_image(batch).sequence[row], expected, atol=1e-5, rtol=1e-5)
-
-
-@torch.no_grad()
-def test_one_tile_a_picture_is_exactly_the_tower_s():
-    subject = Subject(SmolVLM.tiny)
-    vlm, batch = subject.vlm, subject.batch()
-    assert batch["pixel_values"].shape[1] == 1
-    mask = torch.ones(3, 12, 12, dtype=torch.bool)
-    tower = vlm.model.model.vision_model(batch["pixel_values"][:, 0], patch_attention_mask=mask)
-    assert torch.equal(vlm.encode_image(batch).sequence, tower.last_hidden_state)
+    # Pictures with fewer tiles are padded with all-zero ones; the last real tile shows the whole picture.
+    real = batch["pixel_values"].flatten(2).any(-1)
+    assert real.sum(1).tolist() == TILES[name]
+    tiles = batch["pixel_values"][real]
+    mask = torch.ones(len(tiles), 12, 12, dtype=torch.bool)
+    tower = vlm.model.model.vision_model(tiles, patch_attention_mask=mask).last_hidden_state
+    assert torch.equal(vlm.encode_image(batch).sequence, tower[real.sum(1).cumsum(0) - 1])
 
 
 def test_splitting_adds_crops_for_the_language_model_to_read():
@@ -132,6 +136,26 @@ def test_splitting_adds_crops_for_the_language_model_to_read():
         tokens[splitting] = int((ids == vlm.model.config.image_token_id).sum())
     assert tokens[False] == 16
     assert tokens[True] == 16 * (2 * 1 + 1)
+
+
+def test_options_that_are_not_given_leave_what_the_checkpoint_says():
+    vlm = smolvlm_split()
+    vlm.configure(image_splitting=None, longest_edge=None)
+    images = vlm.processor.image_processor
+    assert images.do_image_splitting and images.size["longest_edge"] == 192
+
+
+def test_a_size_that_needs_more_crops_than_the_tokenizer_has_names_for_is_refused():
+    vlm = SmolVLM.tiny()
+    vlm.configure(image_splitting=True, longest_edge=576)
+    batch = vlm.preprocess([Image.new("RGB", (300, 300))], ["a"])
+    last = vlm.tokenizer.convert_tokens_to_ids("<row_6_col_6>")
+    assert (batch["input_ids"] == last).sum() == 1
+    with pytest.raises(ConfigError, match=r"longest_edge=577 .* at most 576$"):
+        vlm.configure(image_splitting=True, longest_edge=577)
+    with pytest.raises(ConfigError, match="longest_edge=0 is no size"):
+        vlm.configure(longest_edge=0)
+    vlm.configure(image_splitting=False, longest_edge=577)  # without crops there is nothing to name
 
 
 def test_a_checkpoint_without_a_template_gets_the_family_s():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from lisa_core.testing.check import CheckFailure, check, require, require_close
@@ -177,11 +177,11 @@ def pictures_are_shared(subject: Subject) -> None:
 def picture_reaches_language(subject: Subject) -> None:
     """Swap two pictures of one size: states at [SEG] change; in `encode_text` they do not."""
     vlm, picture = subject.vlm, subject.pictures[0]
-    other = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    other = ImageOps.invert(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
     batches = [subject.batch([image], QUESTIONS[:1], ANSWERS[:1]) for image in (picture, other)]
     hidden = [vlm(batch).hidden[0][batch["input_ids"][0] == vlm.seg_token_id] for batch in batches]
-    require(hidden[0].shape == hidden[1].shape, "mirroring a picture changes the number of tokens")
+    require(hidden[0].shape == hidden[1].shape, "another picture of the same size has another number of tokens")
     changed = (hidden[0] - hidden[1]).abs().max() > 1e-5 * hidden[0].abs().max()
-    require(bool(changed), "the state at [SEG] is the same for a picture and its mirror image")
+    require(bool(changed), "the state at [SEG] is the same for a picture and its mirrored negative")
     text = [vlm.encode_text(batch) for batch in batches]
     require_close(text[1], text[0], "`encode_text` of the same sentence with another picture", 1e-5)

@@ -54,7 +54,9 @@ def gradients(subject: Subject) -> None:
     add_lora(vlm, LoraSettings(r=4, dropout=0.0))
     model = subject.model(vlm).train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    _loss(model, _training_batch(subject, model)).backward()
+    batch = _training_batch(subject, model)
+    _check_words_are_learnt(model, batch)
+    _loss(model, batch).backward()
     adapters = 0
     for name, parameter in model.named_parameters():
         if id(parameter) in kept:
@@ -68,12 +70,35 @@ def gradients(subject: Subject) -> None:
                 adapters += 1
                 require(bool(gradient.any()), f"the gradient of {name} is all zero")
     require(adapters > 0, "`lora_targets` names no layer that the forward pass uses")
+    _check_language_is_adapted(model, batch)
     optimizer.step()
     now = vlm.state_dict()
     for name, value in frozen.items():
         same = now.get(name, now.get(name.replace(".weight", ".base_layer.weight")))
         if same is not None and name.startswith(vlm.pretrained_prefixes) and same.shape == value.shape:
             require(torch.equal(same, value), f"frozen {name} changes in a training step")
+
+
+def _check_words_are_learnt(model: LisaModel, batch: Batch) -> None:
+    """The answer's words alone, without any mask, train the adapters too."""
+    terms, _ = loss_terms(model(batch), batch)
+    terms["ce"].total.backward()
+    learnt = any(p.grad is not None and p.grad.any() for name, p in model.named_parameters() if "lora_B" in name)
+    require(learnt, "no gradient of the answer's cross-entropy reaches the adapters: look at `lm_logits` and labels")
+    model.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def _check_language_is_adapted(model: LisaModel, batch: Batch) -> None:
+    """Other adapters, other words: a sentence alone is read by what LoRA adapts."""
+    adapters = [parameter for name, parameter in model.named_parameters() if "lora_B" in name]
+    before = model.vlm.encode_text(batch)
+    for adapter in adapters:
+        adapter.add_(0.5)
+    read = not torch.equal(model.vlm.encode_text(batch), before)
+    for adapter in adapters:
+        adapter.sub_(0.5)
+    require(read, "`lora_targets` names no layer of the language model")
 
 
 @check(

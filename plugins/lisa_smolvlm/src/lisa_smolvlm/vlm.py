@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lisa_core import HFVLM, Batch
+from lisa_core import HFVLM, Batch, ConfigError
 from lisa_smolvlm.tiny import tiny_smolvlm
 
 _TEMPLATE = (
@@ -25,12 +25,27 @@ class SmolVLM(HFVLM):
     chat_template: ClassVar[str] = _TEMPLATE
 
     def configure(self, image_splitting: bool | None = None, longest_edge: int | None = None) -> None:
-        """Choose whether crops of the picture are read too, and how large the picture is that they are cut from."""
+        """Choose whether crops of the picture are read too, and how large the picture is that they are cut from.
+
+        Raises:
+            ConfigError: if a picture of that size has more crops than the tokenizer has names for, or no pixels.
+        """
         images = self.processor.image_processor
         if image_splitting is not None:
             images.do_image_splitting = image_splitting
-        if longest_edge is not None:
-            images.size = {"longest_edge": longest_edge}
+        if longest_edge is None:
+            return
+        # A crop is announced by `<row_R_col_C>`; where there is no such token the processor writes it in pieces.
+        vocabulary = self.tokenizer.get_vocab()
+        named = sum(f"<row_{number}_col_{number}>" in vocabulary for number in range(1, 100))
+        most = named * images.max_image_size["longest_edge"]
+        if longest_edge < 1:
+            raise ConfigError(f"longest_edge={longest_edge} is no size in pixels: give 1 or more")
+        if images.do_image_splitting and longest_edge > most:
+            raise ConfigError(
+                f"longest_edge={longest_edge} makes more crops than the model can tell apart: at most {most}"
+            )
+        images.size = {"longest_edge": longest_edge}
 
     def image_grid(self, output: Any, batch: Batch) -> Tensor:
         """The global tile of each image: the whole picture squashed to a square, so nothing of the grid is padding."""
