@@ -20,18 +20,22 @@ PLUGIN_FILES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 # a package (`data`) stands for all its modules.
 LAYERS = """
 errors types
-hookspecs
+hookspecs settings
+model_config
 config discovery registry
-scaffold sources
+config_file presets scaffold sources
 families
 catalogue
 vlm
-clip_llm connectors generic geometry hf loading lora losses metrics prompts quantize sam seg text tiny
-data model objective outputs report
-architectures build checkpoint inference optim
-cards
-evaluator progress segmenter testing trainer
-__main__ cli
+clip_llm connectors determinism generic geometry hf interrupts loading lora losses metrics processes prompts provenance quantize sam seg text tiny
+data levers model objective outputs report sharding tracking
+architectures build inference optim precision tuning
+activations cards checkpoint
+estimate evaluator fitting hub merge model_card progress runs segmenter training_state
+engine export out_of_memory plots run_folder testing
+trainer
+cli
+__main__ train
 """
 RANK = {name: rank for rank, layer in enumerate(LAYERS.strip().splitlines()) for name in layer.split()}
 

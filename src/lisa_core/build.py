@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from lisa_core.config import TINY, ModelConfig
+from lisa_core.errors import ConfigError
 from lisa_core.families import is_pair, option_values, resolve_family
 from lisa_core.model import LisaModel
+from lisa_core.model_config import TINY, ModelConfig
 from lisa_core.registry import get_registry
 from lisa_core.sam import SAM_SIZES, SamImageEncoder, SamMaskDecoder, SamSize, load_sam_weights
 from lisa_core.vlm import VLM
@@ -18,7 +20,7 @@ from lisa_core.vlm import VLM
 
 def vlm_source(config: ModelConfig) -> str:
     """The name or folder the VLM is loaded from, defaults resolved."""
-    if config.image_encoder_model_name and config.text_encoder_model_name:
+    if config.image_encoder_model_name and config.text_encoder_model_name and not config.use_vlm:
         return f"{config.image_encoder_model_name}+{config.text_encoder_model_name}"
     return config.vlm_model_name or get_registry().vlm_spec(resolve_family(config).vlm).default_checkpoint
 
@@ -36,7 +38,7 @@ def resolve_sources(config: ModelConfig) -> ModelConfig:
         if value is not None and value != TINY:
             parts = value.split("+") if name == "vlm_model_name" and is_pair(value) else [value]
             changes[name] = "+".join(_absolute(part) for part in parts)
-    if config.vlm_model_name is None and config.image_encoder_model_name is None:
+    if config.vlm_model_name is None and (config.use_vlm or config.image_encoder_model_name is None):
         changes["vlm_model_name"] = vlm_source(config)
     return dataclasses.replace(config, **changes)
 
@@ -54,27 +56,52 @@ def sam_size(config: ModelConfig) -> SamSize:
     return dataclasses.replace(size, **{key: value for key, value in changes.items() if value is not None})
 
 
-def build_vlm(config: ModelConfig, vlm_folder: Path | None = None) -> VLM:
+def build_vlm(
+    config: ModelConfig,
+    vlm_folder: Path | None = None,
+    quantization: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> VLM:
     """The VLM of a config, the family's options applied.
 
     Args:
         config: names the family and where it is loaded from.
         vlm_folder: what `VLM.save_config` wrote, for a model whose weights come from a checkpoint of ours alone.
+        quantization: `4bit` or `8bit`, for the language model's weights.
+        dtype: of the other weights, and what quantized ones are computed in.
+
+    Raises:
+        ConfigError, PluginError: if it cannot be loaded, or not so.
     """
     config = resolve_family(config)
     cls = get_registry().load_vlm_class(config.vlm)
     if not config.is_tiny:
-        vlm = cls.from_pretrained(vlm_source(config))
+        # Only what differs from the default is said, for adapters written before there was such a choice.
+        changes: dict[str, Any] = {} if dtype == torch.float32 else {"dtype": dtype}
+        if quantization is not None:
+            changes["quantization"] = quantization
+        vlm = cls.from_pretrained(vlm_source(config), **changes)
+    elif quantization is not None:
+        raise ConfigError(
+            f"--vlm-model-name tiny is not loaded from anywhere, so not in {quantization}: leave that out"
+        )
     else:
         vlm = cls.from_config(vlm_folder) if vlm_folder is not None else cls.tiny()
     vlm.configure(**option_values(config.vlm, config.vlm_option))
+    if config.img_size is not None:
+        vlm.resize_images(config.img_size)
     return vlm
 
 
-def build_model(config: ModelConfig, vlm_folder: Path | None = None) -> LisaModel:
-    """The whole model, on the CPU, in float32; SAM's weights are read if the config names a checkpoint."""
+def build_model(
+    config: ModelConfig,
+    vlm_folder: Path | None = None,
+    quantization: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> LisaModel:
+    """The whole model, on the CPU; SAM's weights are read if the config names a checkpoint. See `build_vlm`."""
     config = resolve_family(config)
-    vlm = build_vlm(config, vlm_folder)
+    vlm = build_vlm(config, vlm_folder, quantization, dtype)
     size = sam_size(config)
     decoder = SamMaskDecoder(size)
     encoder = SamImageEncoder(size) if config.mask_features == "sam" else None

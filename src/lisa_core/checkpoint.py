@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,16 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from lisa_core.build import build_model
-from lisa_core.config import ModelConfig, from_dict, problems
 from lisa_core.discovery import one_line
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.model import LisaModel
+from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.registry import get_registry
+from lisa_core.settings import from_dict, problems
+from lisa_core.tuning import apply_tuning
 
 META_FILE = "lisa.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -35,23 +40,33 @@ class Checkpoint:
     """Holds `lisa.json`, `model.safetensors` and, for a tiny model, `vlm/`."""
     model_config: ModelConfig
     """What the model is built from."""
+    tuning: TuningConfig
+    """Which adapters and which quantization it has."""
     meta: dict[str, Any]
     """The whole of `lisa.json`."""
 
 
-def save_checkpoint(folder: Path, model: LisaModel, progress: dict[str, Any]) -> None:
+def save_checkpoint(
+    folder: Path,
+    model: LisaModel,
+    progress: dict[str, Any],
+    weights: dict[str, Tensor] | None = None,
+    write_more: Callable[[Path], None] | None = None,
+) -> None:
     """Write a checkpoint, whole or not at all: an older one in `folder` stays until the new one is complete.
 
     Args:
         folder: where to; its parent exists.
         model: on any device.
         progress: JSON-able facts about the run so far (epoch, step, metrics).
+        weights: what `state_to_save` returned, for a model whose weights are spread over processes.
+        write_more: given the new folder before it takes its place, to put further files into it.
 
     Raises:
         CheckpointError: if it cannot be written.
     """
     try:
-        _write(folder, model, progress)
+        _write(folder, model, progress, weights, write_more)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"the checkpoint {folder} cannot be written ({one_line(error)}): free space or choose another folder; "
@@ -59,12 +74,18 @@ def save_checkpoint(folder: Path, model: LisaModel, progress: dict[str, Any]) ->
         ) from error
 
 
-def _write(folder: Path, model: LisaModel, progress: dict[str, Any]) -> None:
+def _write(
+    folder: Path,
+    model: LisaModel,
+    progress: dict[str, Any],
+    weights: dict[str, Tensor] | None,
+    write_more: Callable[[Path], None] | None,
+) -> None:
     fresh = folder.with_name(folder.name + ".new")
     stale = folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    save_file(_state_to_save(model), fresh / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(state_to_save(model) if weights is None else weights, fresh / WEIGHTS_FILE, metadata={"format": "pt"})
     if model.config.is_tiny:
         model.vlm.save_config(fresh / VLM_FOLDER)
     record = get_registry().vlms[model.config.vlm].record
@@ -72,16 +93,19 @@ def _write(folder: Path, model: LisaModel, progress: dict[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "plugin": {"family": model.config.vlm, "distribution": record.distribution, "version": record.version},
         "model": dataclasses.asdict(model.config),
+        "tuning": dataclasses.asdict(model.tuning),
         "progress": progress,
     }
     (fresh / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-    for path in sorted(fresh.rglob("*")):
-        if path.is_file():
-            _sync(path)
+    if write_more is not None:
+        write_more(fresh)
+    for path in [*sorted(fresh.rglob("*")), fresh]:
+        sync(path)
     shutil.rmtree(stale, ignore_errors=True)
     if folder.exists():
         folder.rename(stale)
     fresh.rename(folder)
+    sync(folder.parent)
     shutil.rmtree(stale, ignore_errors=True)
 
 
@@ -97,12 +121,11 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     folder = next((candidate for candidate in candidates if (candidate / META_FILE).is_file()), None)
     if folder is None:
         raise CheckpointError(f"no checkpoint at {root}: give a folder with {META_FILE}, or a run of `lisa train`")
-    meta, config = _read_description(folder / META_FILE)
-    return Checkpoint(folder, config, meta)
+    return Checkpoint(folder, *_read_description(folder / META_FILE))
 
 
-def _read_description(path: Path) -> tuple[dict[str, Any], ModelConfig]:
-    """The content of a `lisa.json`, and the model config in it; raises CheckpointError if it cannot mean anything."""
+def _read_description(path: Path) -> tuple[ModelConfig, TuningConfig, dict[str, Any]]:
+    """The configs in a `lisa.json`, and all of it; raises CheckpointError if it cannot mean anything."""
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         version = meta["format_version"]
@@ -116,14 +139,26 @@ def _read_description(path: Path) -> tuple[dict[str, Any], ModelConfig]:
         if not isinstance(meta["model"], dict) or not isinstance(meta["plugin"], dict):
             raise TypeError("model and plugin must be objects")
         config = from_dict(ModelConfig, meta["model"])
-        faults = "; ".join(problems(config))
+        tuning = from_dict(TuningConfig, meta.get("tuning", {}))  # absent before there were adapters
+        faults = "; ".join([*problems(config), *problems(tuning)])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({one_line(error)}): use another checkpoint") from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if faults:
         raise CheckpointError(f"{path} is damaged ({faults}): use another checkpoint")
-    return meta, config
+    return local_sources(config, path.parent), tuning, meta
+
+
+def local_sources(config: ModelConfig, folder: Path) -> ModelConfig:
+    """The config with names that start with `./`, as those of an exported model, found in the checkpoint's folder."""
+    changes = {}
+    for name in ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint"):
+        value = getattr(config, name)
+        if value is not None and value.startswith("./"):
+            parts = (str((folder / part).resolve()) for part in value.split("+"))
+            changes[name] = "+".join(parts)
+    return dataclasses.replace(config, **changes)
 
 
 def load_checkpoint(path: str | Path) -> LisaModel:
@@ -144,16 +179,31 @@ def load_checkpoint(path: str | Path) -> LisaModel:
     vlm_folder = checkpoint.folder / VLM_FOLDER
     # SAM's own file has nothing to add where only its decoder is used: that was trained, and is in our file.
     source = config if config.mask_features == "sam" else dataclasses.replace(config, sam_checkpoint=None)
-    model = build_model(source, vlm_folder if vlm_folder.is_dir() else None)
+    tuning = checkpoint.tuning
+    model = build_model(source, vlm_folder if vlm_folder.is_dir() else None, tuning.quantization)
     model.config = config
+    apply_tuning(model, tuning)
+    load_weights(model, checkpoint)
+    return model.eval()
+
+
+def read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The weights of a checkpoint, on the CPU; raises CheckpointError if they cannot be read."""
+    path = checkpoint.folder / WEIGHTS_FILE
     try:
-        state = load_file(checkpoint.folder / WEIGHTS_FILE)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{checkpoint.folder / WEIGHTS_FILE} is missing or damaged ({one_line(error)})"
-        ) from error
+        raise CheckpointError(f"{path} is missing or damaged ({one_line(error)}): use another checkpoint") from error
+
+
+def load_weights(model: LisaModel, checkpoint: Checkpoint) -> None:
+    """Fill a checkpoint's weights into the model it describes.
+
+    Raises:
+        CheckpointError: if they cannot be read, or are those of another model.
+    """
     try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
+        missing, unexpected = model.load_state_dict(read_weights(checkpoint), strict=False)
     except RuntimeError as error:
         reason = one_line(error)[:200]  # torch lists every tensor
         raise CheckpointError(f"{checkpoint.folder} does not fit the model it describes: {reason}") from error
@@ -164,7 +214,35 @@ def load_checkpoint(path: str | Path) -> LisaModel:
             f"{checkpoint.folder} does not fit the model it describes: {len(lost)} tensors missing, "
             f"{len(unexpected)} unknown (first: {(lost or unexpected)[0]})"
         )
-    return model.eval()
+
+
+def start_from(model: LisaModel, path: str | Path) -> list[str]:
+    """Fill another run's weights into a model that was made for training; returns the names of what starts anew.
+
+    Raises:
+        CheckpointError: if there is no usable checkpoint, or the model has no place to keep some of its weights.
+    """
+    checkpoint = find_checkpoint(path)
+    weights = read_weights(checkpoint)
+    kept = state_to_save(model)
+    homeless = [name for name in weights if name not in kept]
+    if homeless:
+        hint = (
+            "train the same parts (--vlm-use-lora, --tune-...), or make it a model of its own: `lisa merge`, and give "
+        )
+        raise CheckpointError(
+            f"{checkpoint.folder} holds {len(homeless)} tensors that this run would not keep (first: {homeless[0]}): "
+            f"{hint}its base folder as --vlm-model-name"
+        )
+    unlike = [name for name, value in weights.items() if value.shape != kept[name].shape]
+    if unlike:
+        name = unlike[0]
+        raise CheckpointError(
+            f"{checkpoint.folder} is of another shape: {name} is {list(weights[name].shape)} there and "
+            f"{list(kept[name].shape)} here; give the same model, --num-prompts, --sam... and --vlm-lora-r"
+        )
+    model.load_state_dict(weights, strict=False)
+    return sorted(set(kept) - set(weights))
 
 
 def _recoverable_prefixes(model: LisaModel) -> tuple[str, ...]:
@@ -177,18 +255,32 @@ def _recoverable_prefixes(model: LisaModel) -> tuple[str, ...]:
     return tuple(prefixes)
 
 
-def _state_to_save(model: LisaModel) -> dict[str, Tensor]:
+def state_to_save(model: LisaModel) -> dict[str, Tensor]:
+    """The weights that a checkpoint holds, on the CPU: all that was trained, or that nothing else can restore.
+
+    Of a model that is spread over processes, every process must ask at the same time.
+    """
     recoverable = _recoverable_prefixes(model)
     trained = {name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.requires_grad}
     # Cloned: tied weights share memory, which safetensors refuses to store.
     return {
-        key: value.detach().cpu().clone().contiguous()
+        key: whole(value.detach()).cpu().clone().contiguous()
         for key, value in model.state_dict().items()
         if key in trained or not key.startswith(recoverable)
     }
 
 
-def _sync(path: Path) -> None:
-    """Make sure a file's bytes are on the disk before anything is renamed."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def whole(value: Tensor) -> Tensor:
+    """A tensor that may be one process's share of a larger one, put together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def sync(path: Path) -> None:
+    """Make sure that a file's bytes, or a folder's names, are on the disk before anything relies on it."""
+    if path.is_dir() and sys.platform == "win32":
+        return  # folders cannot be opened there
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -72,12 +72,15 @@ class ClipLLM(VLM):
         self.projector = nn.Sequential(nn.Linear(self.dims.vision, width), nn.GELU(), nn.Linear(width, width))
 
     @classmethod
-    def from_pretrained(cls, model_name: str, quantization: str | None = None) -> ClipLLM:
+    def from_pretrained(
+        cls, model_name: str, quantization: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> ClipLLM:
         """Load the two halves, each from a hub name or a local folder.
 
         Args:
             model_name: `"IMAGE_ENCODER+TEXT_ENCODER"`.
             quantization: of the language model; see `VLM.from_pretrained`.
+            dtype: of both halves' weights.
 
         Raises:
             ConfigError: if either half cannot be loaded.
@@ -92,18 +95,18 @@ class ClipLLM(VLM):
         with load_errors(image_name):
             config = AutoConfig.from_pretrained(image_name)
             loader: Any = _VISION_HALVES.get(config.model_type, AutoModel)
-            vision = loader.from_pretrained(image_name, dtype=torch.float32)
+            vision = loader.from_pretrained(image_name, dtype=dtype)
             image_processor = AutoImageProcessor.from_pretrained(image_name)
             if not all(hasattr(vision.config, name) for name in ("hidden_size", "image_size", "patch_size")):
                 raise ConfigError(
                     f"{image_name} ({config.model_type}) is not a plain vision transformer: use CLIP, SigLIP or DINOv2"
                 )
         with load_errors(text_name):
-            language_options: dict[str, Any] = {"dtype": torch.float32}
+            language_options: dict[str, Any] = {"dtype": dtype}
             if quantization is not None:
                 with torch.device("meta"):
                     skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(text_name))
-                parts = quantization_config(quantization, skeleton, skeleton.base_model)
+                parts = quantization_config(quantization, skeleton, skeleton.base_model, dtype)
                 language_options["quantization_config"] = parts
             language = AutoModelForCausalLM.from_pretrained(text_name, **language_options)
             tokenizer = AutoTokenizer.from_pretrained(text_name)
@@ -155,6 +158,16 @@ class ClipLLM(VLM):
         """Hidden sizes of the two halves."""
         text = self.language.config.get_text_config().hidden_size
         return VLMDims(vision=self.vision.config.hidden_size, text=text)
+
+    @property
+    def vision_tower(self) -> nn.Module:
+        """The vision half."""
+        return self.vision
+
+    @property
+    def language_model(self) -> nn.Module:
+        """The language half without its head."""
+        return self.language.base_model
 
     @property
     def lora_base(self) -> nn.Module:
@@ -232,7 +245,9 @@ class ClipLLM(VLM):
         self, input_ids: Tensor, attention_mask: Tensor, batch: Batch, features: ImageFeatures
     ) -> tuple[Tensor, Tensor]:
         text = self.language.get_input_embeddings()(input_ids)
-        image = self.projector(features.sequence)[batch["image_index"]].to(text.dtype)
+        image = self.projector(features.sequence.to(self.projector[0].weight.dtype))[batch["image_index"]].to(
+            text.dtype
+        )
         seen = attention_mask.new_ones(image.shape[:2])
         return torch.cat([image, text], 1), torch.cat([seen, attention_mask], 1)
 

@@ -3,93 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from lisa_core.errors import ConfigError
-
-TINY = "tiny"
-"""The model name that stands for the family's own small model with random weights."""
-AUTO = "auto"
-"""The `--vlm` that stands for whichever family reads the checkpoint."""
-
-
-def setting(
-    default: Any, help: str, low: float | None = None, high: float | None = None, above: float | None = None
-) -> Any:
-    """A config field: its default, one line of help, and its bounds (`above` is exclusive)."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "above": above})
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Model"""
-
-    vlm: str = setting(
-        AUTO, "VLM family; `lisa models` lists what is installed. auto: the one that reads --vlm-model-name."
-    )
-    vlm_model_name: str | None = setting(
-        None,
-        "Hub name or local folder; `tiny`: the family's real classes, small, untrained. Default: the family's own.",
-    )
-    vlm_option: tuple[str, ...] = setting(
-        (), "NAME=VALUE: a setting that only this family has; may be repeated. `lisa models FAMILY` lists them."
-    )
-    image_encoder_model_name: str | None = setting(None, "Vision tower of `clip-llm`: hub name or local folder.")
-    text_encoder_model_name: str | None = setting(None, "Language model of `clip-llm`: hub name or local folder.")
-    fusion: Literal["joint", "late"] = setting(
-        "joint",
-        "joint: the language model reads image and text and answers with [SEG]. late: each is encoded apart.",
-    )
-    mask_features: Literal["vlm", "sam"] = setting(
-        "vlm", "What the decoder draws on: the VLM's own patch features, or those of SAM's image encoder."
-    )
-    similarity_map: bool = setting(True, "Give the decoder a supervised map of where sentence and patches agree.")
-    num_prompts: int = setting(4, "Prompts per mask, all in one decoder call.", low=1, high=64)
-    sam: Literal["auto", "tiny", "vit_b", "vit_l", "vit_h"] = setting(
-        "auto", "Size of the SAM parts; auto: tiny beside a tiny VLM, else vit_b."
-    )
-    sam_checkpoint: str | None = setting(
-        None,
-        "SAM weights: an official .pth, or safetensors of its names. Without: SAM's parts start random.",
-    )
-    sam_prompt_dim: int | None = setting(
-        None, "Channels of mask features and prompts, a multiple of 8; default: SAM's own.", low=8
-    )
-    sam_decoder_depth: int | None = setting(None, "Two-way blocks of the mask decoder; default: SAM's own.", low=1)
-
-    @property
-    def is_tiny(self) -> bool:
-        """Whether the VLM is the family's small, untrained model."""
-        return self.vlm_model_name == TINY
-
-    @property
-    def sam_size_name(self) -> str:
-        """`sam` with `auto` resolved."""
-        if self.sam != "auto":
-            return self.sam
-        return "tiny" if self.is_tiny else "vit_b"
-
-    def problems(self) -> Iterable[str]:
-        """Settings that contradict one another."""
-        pair = (self.image_encoder_model_name, self.text_encoder_model_name)
-        if any(pair) and self.vlm not in (AUTO, "clip-llm"):
-            yield "image/text encoder names belong to --vlm clip-llm"
-        if any(pair) and self.vlm_model_name is not None:
-            yield "give either --vlm-model-name or the image/text encoder names, not both"
-        if any(pair) and not all(pair):
-            yield "--image-encoder-model-name and --text-encoder-model-name are given together"
-        names = [text.partition("=")[0] for text in self.vlm_option]
-        for text, name in zip(self.vlm_option, names):
-            if "=" not in text or not name:
-                yield f"--vlm-option is {text!r}, must be NAME=VALUE"
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            yield f"--vlm-option {name} is given more than once"
-        if self.sam_prompt_dim is not None and self.sam_prompt_dim % 8:
-            yield f"--sam-prompt-dim is {self.sam_prompt_dim}, must be a multiple of 8"
+from lisa_core.model_config import ModelConfig, TuningConfig
+from lisa_core.settings import problems, setting
 
 
 @dataclass(frozen=True)
@@ -97,7 +18,7 @@ class DataConfig:
     """Data"""
 
     data: str = setting(
-        "", "Folder in ReasonSeg layout: DIR/train and DIR/val with X.jpg beside X.json, or DIR/train.json."
+        "data", "Folder in ReasonSeg layout: DIR/train and DIR/val with X.jpg beside X.json, or DIR/train.json."
     )
     batch_size: int = setting(16, "Sentences per device and micro-step.", low=1)
     sentences_per_image: int = setting(
@@ -109,6 +30,10 @@ class DataConfig:
     max_train_samples: int | None = setting(None, "Train on the first so many sentences only.", low=1)
     max_val_samples: int | None = setting(None, "Validate on the first so many sentences only.", low=1)
     on_error: Literal["fail", "skip"] = setting("fail", "A corrupt sample: stop and name it, or name it and go on.")
+
+    bucket: Literal["none", "length", "size"] = setting(
+        "none", "Batch what is alike, so that less is padding: sentences of like length, or pictures of like size."
+    )
 
     def problems(self) -> Iterable[str]:
         """A missing data folder."""
@@ -133,7 +58,13 @@ class OptimConfig:
     )
     gradient_accumulation_steps: int = setting(1, "Micro-steps per optimizer step.", low=1)
     max_grad_norm: float = setting(1.0, "Clip the gradient's global norm to this; 0: never.", low=0)
-    vlm_freeze: bool = setting(False, "Leave the VLM as it is and train only the parts around it.")
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = setting(
+        "adamw",
+        "adamw: torch's own, fused. 8bit: its state in 8 bits; paged: on the CPU when the GPU is full (bitsandbytes).",
+    )
+    on_nan: Literal["stop", "skip"] = setting(
+        "stop", "A loss that is not finite: stop and name the samples, or name them and leave the step out."
+    )
     seed: int = setting(0, "Seed of everything random.", low=0, high=2**32 - 1)
 
 
@@ -157,19 +88,78 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class SpeedConfig:
+    """Memory and speed"""
+
+    vlm_use_mixed_precision: bool = setting(False, "Run VLM and SAM's encoder in half precision.")
+    vlm_mixed_precision: Literal["auto", "no", "fp16", "bf16"] = setting(
+        "auto", "auto: bf16, if --vlm-use-mixed-precision. What trains, decoder and losses stay in float32."
+    )
+    attn: Literal["auto", "sdpa", "eager", "flash_attention_2", "flex"] = setting(
+        "auto", "The VLM's attention. auto: what transformers picks for it."
+    )
+    gradient_checkpointing: bool = setting(
+        False, "Compute the VLM's activations again in the backward pass: much less memory, about a third slower."
+    )
+    compile: bool = setting(False, "torch.compile the VLM: slow first steps, faster ones on a GPU afterwards.")
+    cpu_offload: bool = setting(
+        False, "Keep what is frozen of the VLM in CPU memory and move each layer to the GPU when it is its turn."
+    )
+
+    @property
+    def precision(self) -> Literal["no", "fp16", "bf16"]:
+        """The precision asked for."""
+        if self.vlm_mixed_precision != "auto":
+            return self.vlm_mixed_precision
+        return "bf16" if self.vlm_use_mixed_precision else "no"
+
+    def problems(self) -> Iterable[str]:
+        """Levers that exclude each other."""
+        if self.compile and self.cpu_offload:
+            yield "--compile and --cpu-offload exclude each other: a compiled model cannot move its layers"
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Run"""
 
-    output_dir: str = setting("", "Folder for checkpoints, metrics and the resolved config.")
+    output_dir: str = setting(
+        "", "Folder for checkpoints, metrics and the resolved config; default: runs/VLM-DATE-TIME."
+    )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "Where to run.")
     eval_every: int = setting(1, "Validate after every so many epochs (and after the last).", low=1)
     eval_batch_size: int | None = setting(None, "Sentences per validation step; default: --batch-size.", low=1)
+    run_test: bool = setting(False, "At the end, evaluate the best checkpoint on the data's test split.")
     overwrite: bool = setting(False, "Allow an output folder that already holds a run.")
+    save_every: int | None = setting(
+        None, "Save a checkpoint every so many optimizer steps, besides the one after each epoch.", low=1
+    )
+    keep_last: int = setting(1, "Keep so many of the newest checkpoints, besides the best one.", low=1)
+    resume: str | None = setting(
+        None, "auto: go on with the run in --output-dir, if there is one. Or a run's folder, or one of its checkpoints."
+    )
+    init_from: str | None = setting(None, "Start a new run from the weights of this run or checkpoint.")
+    num_processes: int | None = setting(
+        None, "Start so many processes on this machine, one per GPU (or share of the CPU).", low=1
+    )
+    parallel: Literal["auto", "ddp", "fsdp"] = setting(
+        "auto",
+        "Several processes: each holds the whole model (ddp), or a share of it (fsdp). auto: as launched.",
+    )
+    track: tuple[str, ...] = setting(
+        (), "Also log to tensorboard, wandb, trackio, mlflow, ... (what accelerate knows); may be repeated."
+    )
+    track_project: str = setting("lisa", "Project name for these trackers.")
+    sample_masks: int = setting(4, "Validation pictures whose masks are drawn after each epoch; 0: none.", low=0)
 
     def problems(self) -> Iterable[str]:
-        """A missing output folder."""
-        if not self.output_dir:
-            yield "--output-dir is missing: give the folder to write the run to"
+        """Starts that contradict one another."""
+        if self.resume is not None and self.init_from is not None:
+            yield "--resume and --init-from contradict one another: one goes on with a run, the other starts a new one"
+        if self.resume is not None and self.overwrite:
+            yield "--resume and --overwrite contradict one another: go on with a run, or replace it"
+        if self.resume == "auto" and not self.output_dir:
+            yield "--resume auto needs --output-dir, the run to go on with"
 
 
 @dataclass(frozen=True)
@@ -177,9 +167,11 @@ class TrainConfig:
     """All settings of a training run."""
 
     model: ModelConfig = ModelConfig()
+    tuning: TuningConfig = TuningConfig()
     data: DataConfig = DataConfig()
     optim: OptimConfig = OptimConfig()
     loss: LossConfig = LossConfig()
+    speed: SpeedConfig = SpeedConfig()
     run: RunConfig = RunConfig()
 
     @property
@@ -189,6 +181,28 @@ class TrainConfig:
             return self.optim.learning_rate
         return 1e-3 if self.model.is_tiny else 1e-4
 
+    def contradictions(self) -> Iterable[str]:
+        """Settings of different sections that contradict one another; each section's own values are right."""
+        tuning, model, given = (
+            self.tuning,
+            self.model,
+            self.model.sam_checkpoint or self.run.init_from or self.run.resume,
+        )
+        if "lora" in (tuning.tune_sam_decoder, tuning.tune_sam_encoder) and not given:
+            yield "LoRA on SAM's parts needs weights to adapt: give --sam-checkpoint (or --init-from)"
+        if "freeze" in (tuning.tune_sam_decoder, tuning.tune_sam_encoder) and not given:
+            yield "SAM's parts would stay random if frozen: give --sam-checkpoint (or --init-from)"
+        if tuning.tune_connectors in ("freeze", "lora") and not (self.run.init_from or self.run.resume):
+            yield f"connectors start random, so --tune-connectors {tuning.tune_connectors} needs --init-from"
+        if tuning.tune_sam_encoder != "auto" and model.mask_features != "sam":
+            yield f"--tune-sam-encoder {tuning.tune_sam_encoder} means nothing without --mask-features sam"
+        if self.run.parallel == "fsdp" and tuning.quantization is not None:
+            yield f"--parallel fsdp cannot share out {tuning.quantization} weights: use ddp, or no quantization"
+        if self.run.parallel == "fsdp" and self.speed.cpu_offload:
+            yield "--parallel fsdp and --cpu-offload exclude each other"
+        if self.speed.cpu_offload and tuning.quantization is not None:
+            yield f"--cpu-offload cannot move {tuning.quantization} weights: use one of the two"
+
     def validate(self) -> None:
         """Check every setting.
 
@@ -196,73 +210,20 @@ class TrainConfig:
             ConfigError: naming every invalid one at once.
         """
         found = [problem for section in dataclasses.fields(self) for problem in problems(getattr(self, section.name))]
+        found = found or list(self.contradictions())
         if found:
             raise ConfigError("; ".join(found))
 
 
 SECTIONS: dict[str, type] = {
     "model": ModelConfig,
+    "tuning": TuningConfig,
     "data": DataConfig,
     "optim": OptimConfig,
     "loss": LossConfig,
+    "speed": SpeedConfig,
     "run": RunConfig,
 }
-
-
-def problems(section: Any) -> Iterable[str]:
-    """What is wrong with the values of one config section, one phrase each."""
-    hints = get_type_hints(type(section))
-    mistyped = False
-    for item in dataclasses.fields(section):
-        value, hint = getattr(section, item.name), hints[item.name]
-        flag = "--" + item.name.replace("_", "-")
-        if get_origin(hint) is Literal:
-            if value not in get_args(hint):
-                yield f"{flag} is {value!r}, must be one of {', '.join(get_args(hint))}"
-        elif not _is_of_type(value, hint):
-            mistyped = True
-            yield f"{flag} is {value!r}, must be {getattr(hint, '__name__', hint)}"
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield from _out_of_bounds(flag, value, item.metadata)
-    if hasattr(section, "problems") and not mistyped:
-        yield from section.problems()
-
-
-def _is_of_type(value: object, hint: Any) -> bool:
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(isinstance(item, get_args(hint)[0]) for item in value)
-    kinds = get_args(hint) or (hint,)  # `int | None` has arguments, `int` has none
-    if isinstance(value, bool):
-        return bool in kinds
-    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
-
-
-def _out_of_bounds(flag: str, value: float, bounds: Any) -> Iterable[str]:
-    if not math.isfinite(value):
-        yield f"{flag} is {value}, must be a finite number"
-    elif bounds["low"] is not None and value < bounds["low"]:
-        yield f"{flag} is {value}, must be at least {bounds['low']}"
-    elif bounds["above"] is not None and value <= bounds["above"]:
-        yield f"{flag} is {value}, must be above {bounds['above']}"
-    elif bounds["high"] is not None and value > bounds["high"]:
-        yield f"{flag} is {value}, must be at most {bounds['high']}"
-
-
-def from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """A config section out of plain data, as a checkpoint stores it; names it does not know are refused."""
-    hints = {item.name: get_type_hints(cls)[item.name] for item in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ConfigError(
-            f"unknown setting {', '.join(unknown)}: made by a newer lisa-core? `pip install -U lisa-core`"
-        )
-    # JSON has lists only
-    return cls(
-        **{
-            name: tuple(value) if get_origin(hints[name]) is tuple and isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
 
 
 def existing_folder(path: str | Path, what: str) -> Path:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lisa_core.config import AUTO, ModelConfig
 from lisa_core.errors import ConfigError, PluginError
+from lisa_core.model_config import AUTO, ModelConfig
 from lisa_core.registry import CLIP_LLM, GENERIC, get_registry
 from lisa_core.sources import read_config
 from lisa_core.types import FamilyOption
@@ -67,7 +67,7 @@ def family_of_type(model_type: str, name: str) -> str:
 
 def _family_of(config: ModelConfig) -> str:
     name = config.vlm_model_name
-    if config.image_encoder_model_name is not None or (name is not None and is_pair(name)):
+    if (config.image_encoder_model_name is not None and not config.use_vlm) or (name is not None and is_pair(name)):
         return CLIP_LLM.name
     if name is None or config.is_tiny:
         given = "--vlm-model-name tiny does not say of which family" if config.is_tiny else "no model is named"

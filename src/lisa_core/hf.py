@@ -52,7 +52,9 @@ class HFVLM(VLM):
         add_seg_token(self.tokenizer, model)
 
     @classmethod
-    def from_pretrained(cls, model_name: str, quantization: str | None = None) -> HFVLM:
+    def from_pretrained(
+        cls, model_name: str, quantization: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> HFVLM:
         """Load weights and processor from a hub name or a local folder; see `VLM.from_pretrained`.
 
         Raises:
@@ -62,11 +64,13 @@ class HFVLM(VLM):
         with load_errors(model_name):
             config = AutoConfig.from_pretrained(model_name)
             cls._check_type(config.model_type, model_name)
-            options: dict[str, Any] = {"dtype": torch.float32}
+            options: dict[str, Any] = {"dtype": dtype}
             if quantization is not None:
                 with torch.device("meta"):  # only to read which modules are the language model's
                     skeleton = AutoModelForImageTextToText.from_config(config)
-                options["quantization_config"] = quantization_config(quantization, skeleton, skeleton.get_decoder())
+                options["quantization_config"] = quantization_config(
+                    quantization, skeleton, skeleton.get_decoder(), dtype
+                )
             model = AutoModelForImageTextToText.from_pretrained(model_name, **options)
             processor = AutoProcessor.from_pretrained(model_name)
         make_trainable(model)
@@ -113,6 +117,16 @@ class HFVLM(VLM):
     def pretrained_prefixes(self) -> tuple[str, ...]:
         """Everything comes from the checkpoint."""
         return ("model.",)
+
+    @property
+    def vision_tower(self) -> nn.Module:
+        """The transformers model's image encoder."""
+        return self.model.get_encoder(modality="image")
+
+    @property
+    def language_model(self) -> nn.Module:
+        """The transformers model's decoder."""
+        return self.model.get_decoder()
 
     @property
     def lora_base(self) -> nn.Module:

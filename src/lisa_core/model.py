@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lisa_core.config import ModelConfig
 from lisa_core.connectors import ImageSAMConnector, ImageTextConnector, SimilarityMap, TextSAMConnector
 from lisa_core.errors import ConfigError
 from lisa_core.geometry import reframe, unpad
 from lisa_core.losses import shifted_positions
+from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.sam import SamImageEncoder, SamMaskDecoder
 from lisa_core.seg import seg_states
 from lisa_core.vlm import VLM, Batch, ImageFeatures, full_content
@@ -54,6 +55,8 @@ class EncodedImages:
 class LisaModel(nn.Module):
     """Language-instructed segmentation: a VLM reads, SAM's mask decoder draws.
 
+    `tuning` says which adapters it has (tuning.py), `half_dtype` in which precision the VLM computes (precision.py).
+
     Args:
         vlm: any implementation of the VLM protocol.
         decoder: SAM's prompt encoder and mask decoder.
@@ -66,6 +69,8 @@ class LisaModel(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.tuning = TuningConfig()
+        self.half_dtype: torch.dtype | None = None
         self.vlm = vlm
         self.decoder = decoder
         self.sam_encoder = sam_encoder
@@ -84,7 +89,8 @@ class LisaModel(nn.Module):
 
     def encode_image(self, batch: Batch) -> EncodedImages:
         """Everything that depends on the pictures alone."""
-        features = self.vlm.encode_image(batch)
+        with self._half(batch):
+            features = self.vlm.encode_image(batch)
         grid, content = features.grid.float(), features.content
         if self.vlm.dynamic_grid:
             # One size for all pictures, so that a mask does not depend on what else is in the batch.
@@ -95,7 +101,9 @@ class LisaModel(nn.Module):
             return EncodedImages(features, self.image_sam(grid), content, grid, content)
         if self.sam_encoder is None:
             raise ValueError('mask_features="sam" needs SAM\'s image encoder')
-        drawn_on, frame = self.sam_encoder(batch["sam_pixels"]).float(), batch["sam_content"]
+        with self._half(batch):
+            drawn_on = self.sam_encoder(batch["sam_pixels"])
+        drawn_on, frame = drawn_on.float(), batch["sam_content"]
         patches = (grid, content) if self.vlm.has_grid else (drawn_on, frame)
         return EncodedImages(features, drawn_on, frame, *patches)
 
@@ -111,13 +119,15 @@ class LisaModel(nn.Module):
         if self.config.fusion == "late":
             prompts, rows = self._late_prompts(batch, encoded.features)
         else:
-            hidden = self.vlm(batch, encoded.features, with_logits=False).hidden
+            with self._half(batch):
+                hidden = self.vlm(batch, encoded.features, with_logits=False).hidden
             states, rows = seg_states(hidden, batch["input_ids"], self.vlm.seg_token_id)
             context = states[:, None].float()
             prompts = self.text_sam(context, torch.ones_like(context[..., 0], dtype=torch.bool))
             if self.training and "labels" in batch:
                 positions, token_labels = shifted_positions(batch["labels"])
-                token_logits = self.vlm.lm_logits(hidden[positions])
+                with self._half(batch):
+                    token_logits = self.vlm.lm_logits(hidden[positions])
         images = batch["image_index"][rows]
         content = encoded.mask_content[images]
         similarity = mask_prompt = None
@@ -136,10 +146,17 @@ class LisaModel(nn.Module):
             token_labels=token_labels,
         )
 
+    def _half(self, batch: Batch) -> AbstractContextManager[object]:
+        """Half precision, where it is asked for: around what reads, not around what draws."""
+        if self.half_dtype is None:
+            return nullcontext()
+        return torch.autocast(batch["image_index"].device.type, self.half_dtype)
+
     def _late_prompts(self, batch: Batch, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         assert self.image_text is not None
         images = batch["image_index"]
-        text = self.vlm.encode_text(batch).float()
+        with self._half(batch):
+            text = self.vlm.encode_text(batch).float()
         vision = self.image_text(features.sequence.float())[images]
         mask = batch["text_attention_mask"].bool()
         if features.mask is None:

@@ -1,4 +1,4 @@
-"""What trains, at which rate: freezing, parameter groups, the schedule."""
+"""The optimizer over what trains, and its schedule."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from torch import nn
 from transformers import get_scheduler
 
 from lisa_core.config import TrainConfig
-from lisa_core.model import LisaModel
+from lisa_core.errors import ConfigError
 
+_BETAS = (0.9, 0.95)
 # Learned tables that are bare parameters, not `nn.Embedding`s: our queries, and the positions of SAM's encoder.
 _TABLES = (".queries", ".pos_embed", ".rel_pos_h", ".rel_pos_w")
 
 
-def set_trainable(model: LisaModel, config: TrainConfig) -> None:
-    """Freeze what the config leaves as it is: the VLM on request, and SAM's encoder once it has real weights."""
-    if config.optim.vlm_freeze:
-        for name, parameter in model.vlm.named_parameters():
-            # What no checkpoint holds, such as clip-llm's projector, would stay random for ever.
-            parameter.requires_grad = not name.startswith(model.vlm.pretrained_prefixes)
-    if model.sam_encoder is not None and config.model.sam_checkpoint is not None:
-        model.sam_encoder.requires_grad_(False)
+def build_optimizer(
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    kind: str = "adamw",
+    device: torch.device | None = None,
+) -> torch.optim.Optimizer:
+    """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries.
 
+    Args:
+        model: says by `requires_grad` what trains.
+        learning_rate: the peak one.
+        weight_decay: of the matrices.
+        kind: `OptimConfig.optimizer`.
+        device: where the run computes.
 
-def trainable_line(model: nn.Module) -> str:
-    """How much trains, in the words peft prints it in."""
-    total = sum(parameter.numel() for parameter in model.parameters())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    share = 100 * trained / max(total, 1)
-    return f"trainable params: {trained:,} || all params: {total:,} || trainable%: {share:.2f}%"
-
-
-def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries."""
+    Raises:
+        ConfigError: if bitsandbytes, or the device that its optimizers need, is not there.
+    """
     undecayed = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     decay: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
@@ -46,7 +46,16 @@ def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float)
         {"params": decay, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), fused=True)
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
+    if device is None or device.type != "cuda":
+        raise ConfigError(f"--optimizer {kind} is bitsandbytes' and runs on CUDA only: use --optimizer adamw here")
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise ConfigError(f"--optimizer {kind} needs bitsandbytes: run `pip install lisa-core[quantize]`") from error
+    made = {"adamw_8bit": "AdamW8bit", "paged_adamw": "PagedAdamW32bit", "paged_adamw_8bit": "PagedAdamW8bit"}
+    return getattr(bitsandbytes.optim, made[kind])(groups, lr=learning_rate, betas=_BETAS)
 
 
 def build_schedule(

@@ -31,8 +31,8 @@ class Reporter:
     def line(self, text: str) -> None:
         """One line of news."""
 
-    def start(self, total_steps: int) -> None:
-        """Training begins; so many optimizer steps are planned."""
+    def start(self, total_steps: int, done: int = 0) -> None:
+        """Training begins; so many optimizer steps are planned, and so many of them done by an earlier run."""
 
     def step(self, loss: float, giou: float, samples: int) -> None:
         """One optimizer step is done."""
@@ -65,14 +65,19 @@ class RichReporter(Reporter):
         """Print above the bar."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def start(self, total_steps: int) -> None:
+    def start(self, total_steps: int, done: int = 0) -> None:
         """Show the bar."""
         self.started = time.monotonic()
-        self.task = self.bar.add_task("training", total=total_steps, loss=0.0, giou=0.0, rate=0.0, memory=0.0)
+        self.task = self.bar.add_task(
+            "training", total=total_steps, completed=done, loss=0.0, giou=0.0, rate=0.0, memory=0.0
+        )
         self.bar.start()
 
     def step(self, loss: float, giou: float, samples: int) -> None:
         """Advance the bar; loss and gIoU are shown as running means, since single batches jump."""
+        if not samples:  # a step that was left out
+            self.bar.update(self.task, advance=1)
+            return
         weight = 0.05 if self.samples else 1.0
         self.loss += weight * (loss - self.loss)
         self.giou += weight * (giou - self.giou)

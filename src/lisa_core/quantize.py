@@ -20,7 +20,9 @@ def refuse_unless(quantization: str | None, supported: tuple[str, ...], family: 
         raise ConfigError(f"--vlm {family} cannot be loaded with quantization {quantization!r}: {known}")
 
 
-def quantization_config(quantization: str, skeleton: nn.Module, language: nn.Module) -> Any:
+def quantization_config(
+    quantization: str, skeleton: nn.Module, language: nn.Module, dtype: torch.dtype = torch.float32
+) -> Any:
     """The transformers quantization config under which only the language model's linear layers are quantized.
 
     The vision tower stays as it is: the grid that masks are drawn from is made there.
@@ -29,6 +31,7 @@ def quantization_config(quantization: str, skeleton: nn.Module, language: nn.Mod
         quantization: one of `QUANTIZATIONS`.
         skeleton: the whole model, weights not needed.
         language: the part of it that is to be quantized.
+        dtype: what 4-bit weights are computed in.
 
     Raises:
         ConfigError: if bitsandbytes is not installed.
@@ -47,17 +50,21 @@ def quantization_config(quantization: str, skeleton: nn.Module, language: nn.Mod
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.float32,
+        bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=skipped,
     )
 
 
 def make_trainable(model: nn.Module) -> None:
-    """Keep bitsandbytes' 4-bit layers on the path that has gradients.
+    """Prepare a model that was loaded in 4 or 8 bits for training adapters beside its weights.
 
-    On CPUs with AVX512-BF16 an evaluation packs nf4 weights for a kernel without autograd, and adapters trained after
-    it would get gradients of 0 without any error.
+    Its layers are kept on the path that has gradients: on CPUs with AVX512-BF16 an evaluation packs nf4 weights for a
+    kernel without autograd, and adapters trained after it would get gradients of 0 without any error.
     """
+    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+        from peft import prepare_model_for_kbit_training
+
+        prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]

@@ -1,60 +1,103 @@
-"""The training run: accelerate's loop around LisaModel, with validation, checkpoints and a log after every epoch."""
+"""The training run: epochs of optimizer steps, validation, checkpoints, and going on where an earlier one stopped."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import shutil
-import tempfile
+import os
+import signal
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.utils.data import DataLoader
 
 from lisa_core.build import build_model, resolve_sources, sam_size, vlm_source
-from lisa_core.checkpoint import META_FILE, save_checkpoint
+from lisa_core.checkpoint import (
+    META_FILE,
+    find_checkpoint,
+    load_weights,
+    save_checkpoint,
+    start_from,
+    state_to_save,
+    sync,
+)
 from lisa_core.config import TrainConfig, existing_folder
 from lisa_core.data import SegmentationDataset, open_dataset
 from lisa_core.data.collate import Collator
-from lisa_core.data.loader import train_loader
-from lisa_core.errors import ConfigError, DataError
-from lisa_core.evaluator import EvaluationResult, evaluate
-from lisa_core.model import LisaModel
-from lisa_core.objective import loss_terms, loss_weights, term_counts
-from lisa_core.optim import build_optimizer, build_schedule, set_trainable, trainable_line
+from lisa_core.data.loader import stand_in, train_loader
+from lisa_core.determinism import deterministic
+from lisa_core.engine import Engine, MicroBatch, Step
+from lisa_core.errors import CheckpointError, ConfigError, DataError
+from lisa_core.evaluator import EvaluationResult, Judged, evaluate
+from lisa_core.interrupts import Interrupts, RunInterrupted
+from lisa_core.levers import apply_levers
+from lisa_core.out_of_memory import out_of_memory_advice
+from lisa_core.precision import half_dtype, set_precision
+from lisa_core.processes import Processes
 from lisa_core.progress import Reporter, peak_memory
+from lisa_core.provenance import environment
+from lisa_core.registry import get_registry
+from lisa_core.report import SheetRow, contact_sheet
+from lisa_core.run_folder import BEST, LAST, RunFolder
+from lisa_core.settings import differences
+from lisa_core.tracking import Tracking, check_trackers
+from lisa_core.training_state import read_facts, read_state, write_state
+from lisa_core.tuning import apply_tuning, trainable_line
 from lisa_core.vlm import Batch
 
-METRICS_FILE = "metrics.jsonl"
-CONFIG_FILE = "config.json"
-_CHECKPOINTS = ("best", "last")
+_MOST_SKIPPED = 20  # steps in a row that were left out, after which nothing good can be expected any more
+# What may be another at a resumption: it changes neither a weight nor the loss curve.
+_FREE = (
+    *("data.data", "data.num_workers", "optim.on_nan", "speed.attn", "speed.compile", "speed.gradient_checkpointing"),
+    *("run.output_dir", "run.device", "run.overwrite", "run.save_every", "run.keep_last", "run.resume", "run.run_test"),
+    *("run.init_from", "run.num_processes", "run.track", "run.track_project", "run.sample_masks"),
+    *("run.eval_batch_size", "data.max_val_samples"),
+)
 
 
 @dataclass
-class EpochTotals:
-    """Running sums of one epoch, for its means."""
+class Position:
+    """Where a run stands, as plain data; with the weights and the training state it decides all that follows."""
 
+    epoch: int = 1
+    """The epoch that is being trained or validated."""
+    epoch_step: int = 0
+    """Optimizer steps of it that are done."""
+    step: int = 0
+    """Optimizer steps that are done since the start."""
     loss: float = 0.0
+    """Summed over the epoch's steps."""
     iou: float = 0.0
+    """Summed over the epoch's training masks, at the logits' own resolution."""
     masks: int = 0
-    steps: int = 0
+    """The epoch's training masks."""
+    seconds: float = 0.0
+    """Spent training in this epoch."""
+    skipped_steps: int = 0
+    """Steps in a row that were left out for a loss that was not finite."""
+    best: dict[str, Any] | None = None
+    """The best validation result so far."""
+    skipped: list[str] = field(default_factory=list)
+    """Lines about files that could not be read."""
+    log_size: int = 0
+    """Bytes of `metrics.jsonl`."""
+
+    def next_epoch(self) -> None:
+        """Begin the next one."""
+        self.epoch += 1
+        self.epoch_step = self.masks = 0
+        self.loss = self.iou = self.seconds = 0.0
 
     @property
-    def mean_loss(self) -> float:
-        """Mean loss of the optimizer steps."""
-        return self.loss / max(self.steps, 1)
-
-    @property
-    def giou(self) -> float:
-        """Mean IoU of the training masks, at the logits' own resolution."""
-        return self.iou / max(self.masks, 1)
+    def train_record(self) -> dict[str, float]:
+        """The epoch's means."""
+        return {"train_loss": self.loss / max(self.epoch_step, 1), "train_giou": self.iou / max(self.masks, 1)}
 
 
 class Trainer:
@@ -65,170 +108,405 @@ class Trainer:
         reporter: told about progress; by default nobody is.
 
     Raises:
-        ConfigError, DataError, PluginError: for anything the user can mend, before the first step.
+        ConfigError, DataError, PluginError, CheckpointError: for anything the user can mend, before the first step.
     """
 
     def __init__(self, config: TrainConfig, reporter: Reporter | None = None) -> None:
         config.validate()
         config = dataclasses.replace(config, model=resolve_sources(config.model))
-        self.config = config
-        self.reporter = reporter or Reporter()
         existing_folder(config.data.data, "data folder")
-        self.output = _output_folder(config)
-        self.skipped: set[str] = set()
-        self.accelerator = Accelerator(cpu=config.run.device == "cpu")
-        if config.run.device == "cuda" and self.accelerator.device.type != "cuda":
-            raise ConfigError("--device cuda, but torch sees no CUDA device here: use --device cpu (or auto)")
+        check_trackers(config.run.track)
+        self.processes = Processes(config.run.device, config.run.track, config.run.output_dir or None)
+        self.config = config = self._with_output(config)
+        self.reporter = (reporter or Reporter()) if self.processes.is_main else Reporter()
+        for remark in self.processes.remarks():
+            self.reporter.line(remark)
+        self.output = Path(config.run.output_dir).expanduser()
+        self.folder = RunFolder(self.output)
+        self.position = Position()
+        self.resumed_from = self._find_resumption()
         set_seed(config.optim.seed)
         self.train_data = self._open("train", "all")
         self.val_data = self._open("val", "first")
-        self.model = build_model(config.model)
-        set_trainable(self.model, config)
-        dims = self.model.vlm.dims
+        if config.run.run_test:
+            self._open("test", "first")
+        self.model = self._build()
+        self.collator = Collator(self.model.vlm, config.model, sam_size(config.model))
+        if self.processes.rank > 0:
+            set_seed(config.optim.seed + self.processes.rank)  # the same weights everywhere, but not the same dropout
+
+    def _with_output(self, config: TrainConfig) -> TrainConfig:
+        """The config with an output folder; without one given, all processes take the main one's clock."""
+        if config.run.output_dir:
+            return config
+        stamp = self.processes.from_main(datetime.now().strftime("%Y%m%d-%H%M%S"))
+        run = dataclasses.replace(config.run, output_dir=f"runs/{config.model.vlm}-{stamp}")
+        return dataclasses.replace(config, run=run)
+
+    def _build(self) -> Any:
+        config, half = self.config, half_dtype(self.config.speed.precision)
+        tuning = config.tuning
+        whole = "train" in (tuning.vision, tuning.language)
+        dtype = torch.float32 if half is None or whole or config.run.parallel == "fsdp" else half
+        model = build_model(config.model, None, tuning.quantization, dtype)
+        apply_tuning(model, tuning)
+        set_precision(model, config.speed.precision)
+        if config.run.parallel == "fsdp":
+            model.float()  # the members of a shared out group need one type
+        apply_levers(model.vlm, config.speed, self.processes.device)
+        dims = model.vlm.dims
         self.reporter.line(f"✓ VLM loaded: {config.model.vlm} ({vlm_source(config.model)})")
         self.reporter.line(f"  Vision dim: {dims.vision}, Text dim: {dims.text}")
-        self.reporter.line(trainable_line(self.model))
-        self.collator = Collator(self.model.vlm, config.model, sam_size(config.model))
-        self.best_giou = -1.0
+        for line in _mode_lines(config):
+            self.reporter.line(line)
+        self.reporter.line(trainable_line(model))
+        if config.run.init_from is not None:
+            fresh = start_from(model, config.run.init_from)
+            self.reporter.line(f"weights from {config.run.init_from}; {len(fresh)} tensors start anew")
+        return model
 
     def run(self) -> EvaluationResult:
-        """Train for all epochs; returns the best validation result, whose weights are in `best/`."""
+        """Train what is left to train; returns the best validation result, whose weights are in `best/`.
+
+        Raises:
+            RunInterrupted: after SIGTERM or SIGINT, once a checkpoint is saved.
+            ConfigError, DataError, CheckpointError: for what the user can mend; what was saved before is intact.
+        """
+        with Interrupts() as interrupts, deterministic(self.processes.device):
+            try:
+                return self._run(interrupts)
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                raise ConfigError(out_of_memory_advice(self.config, self.processes.device)) from error
+            except RuntimeError as error:
+                if "allocate memory" not in str(error):  # how torch says it on a CPU
+                    raise
+                raise ConfigError(out_of_memory_advice(self.config, self.processes.device)) from error
+            finally:
+                self.reporter.stop()
+
+    def _run(self, interrupts: Interrupts) -> EvaluationResult:
         config = self.config
-        loader = train_loader(self.train_data, self.collator, config)
-        sampler = loader.batch_sampler
-        accumulation = config.optim.gradient_accumulation_steps
-        steps_per_epoch = -(-len(loader) // accumulation)
-        optimizer = build_optimizer(self.model, self.config.learning_rate, config.optim.weight_decay)
-        schedule = build_schedule(optimizer, config, steps_per_epoch * config.optim.num_epochs)
-        model, optimizer, loader = self.accelerator.prepare(self.model, optimizer, loader)
-        _make_output_folder(self.output)
-        self._write_config()
-        self.reporter.start(steps_per_epoch * config.optim.num_epochs)
-        best: EvaluationResult | None = None
-        step = 0
-        for epoch in range(1, config.optim.num_epochs + 1):
-            sampler.set_epoch(epoch)  # type: ignore[union-attr]
-            started, totals = time.monotonic(), EpochTotals()
-            model.train()
-            for window in _windows(loader, accumulation):
-                batches = [batch for batch in window if self._usable(batch)]
-                if not batches:
-                    continue
-                record = self._step(model, optimizer, batches, totals)
-                rate = optimizer.param_groups[0]["lr"]
-                schedule.step()
-                step += 1
-                self._log({"kind": "step", "step": step, "epoch": epoch, "lr": rate, **record})
-                self.reporter.step(loss=record["loss"], giou=record["giou"], samples=int(record["masks"]))
-            if not totals.steps:
-                raise DataError("no training sample could be read: see the lines above, and `--on-error fail`")
-            # Before validation: a picture it cannot read must not cost the epoch.
-            self._save("last", epoch, step, None)
+        loader = train_loader(self.train_data, self.collator, config, self.processes.rank, self.processes.world_size)
+        sampler: Any = loader.batch_sampler
+        total = sampler.steps * config.optim.num_epochs
+        if self.resumed_from is not None:
+            load_weights(self.model, find_checkpoint(self.resumed_from))
+        self.engine = Engine(self.model, config, self.processes, total)
+        if self.resumed_from is None:
+            self._start_folder()
+        else:
+            self._resume(self.resumed_from)
+        self.tracking = Tracking(config, self.processes)
+        position = self.position
+        self.reporter.start(total, position.step)
+        while position.epoch <= config.optim.num_epochs:
+            sampler.set_epoch(position.epoch, position.epoch_step)
+            loader.generator.manual_seed(config.optim.seed * 100_003 + position.epoch)
+            self.engine.wrapped.train()
+            if position.epoch_step < sampler.steps:
+                self._train(loader, interrupts)
+                # Before validation: a picture it cannot read must not cost the epoch.
+                self._save()
             result = None
-            if epoch % config.run.eval_every == 0 or epoch == config.optim.num_epochs:
-                result = self._validate(model)
-                if result.giou > self.best_giou:
-                    self.best_giou, best = result.giou, result
-                    self._save("best", epoch, step, result)
-            self._finish_epoch(epoch, step, totals, result, time.monotonic() - started)
-        self.reporter.stop()
-        assert best is not None  # the last epoch is always validated, and any result beats the initial -1
-        return best
+            if position.epoch % config.run.eval_every == 0 or position.epoch == config.optim.num_epochs:
+                result = self._validate()
+            self._finish_epoch(result)
+            position.next_epoch()
+        if config.run.run_test:
+            self._test()
+        self.tracking.finish()
+        assert position.best is not None  # the last epoch is always validated
+        return EvaluationResult.from_dict(position.best)
 
-    def _step(self, model: Any, optimizer: Any, batches: list[Batch], totals: EpochTotals) -> dict[str, float]:
-        """One optimizer step over the micro-batches of a window, averaged as if they were one batch."""
-        counts = self._global_counts(batches)
-        weights = loss_weights(self.config.loss)
-        record = dict.fromkeys([*weights, "loss"], 0.0)
-        iou_sum, masks = 0.0, 0
-        for number, batch in enumerate(batches, start=1):
-            last = number == len(batches)
-            with _sync_only(self.accelerator, model, last), self.accelerator.autocast():
-                terms, iou = loss_terms(model(batch), batch)
-                # Sums over the window's own counts, not means of means: micro-batches of unequal size weigh right.
-                # DDP averages over processes, so each one's share is scaled back up to a sum.
-                shares = {name: term.total / max(counts[name], 1.0) for name, term in terms.items()}
-                loss = torch.stack([weights[name] * share for name, share in shares.items()]).sum()
-                self.accelerator.backward(loss * self.accelerator.num_processes)
-            for name, share in shares.items():
-                record[name] += share.item()
-            record["loss"] += loss.item()
-            iou_sum += iou.sum().item()
-            masks += len(iou)
-        if not torch.isfinite(torch.tensor(record["loss"])):
-            raise ConfigError(
-                f"the loss is {record['loss']} at samples {', '.join(batches[0]['sample_ids'][:4])}...: lower "
-                "--learning-rate or check these samples; what was saved before is intact"
-            )
-        if self.config.optim.max_grad_norm > 0:
-            norm = self.accelerator.clip_grad_norm_(model.parameters(), self.config.optim.max_grad_norm)
-            record["grad_norm"] = float(norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        totals.loss += record["loss"]
-        totals.iou += iou_sum
-        totals.masks += masks
-        totals.steps += 1
-        return {**record, "giou": iou_sum / max(masks, 1), "masks": float(masks)}
+    def _train(self, loader: Iterable[Batch], interrupts: Interrupts) -> None:
+        """The rest of an epoch."""
+        position, config = self.position, self.config
+        trained = False
+        for window in _windows(loader, config.optim.gradient_accumulation_steps):
+            started = time.monotonic()
+            micros = self._micro_batches(window)
+            if micros:
+                step = self.engine.step(micros)
+                trained = True
+                self._count(step, micros)
+            position.step += 1
+            position.epoch_step += 1
+            position.seconds += time.monotonic() - started
+            stop = self.processes.sum([float(interrupts.signal is not None)])[0] > 0
+            every = config.run.save_every
+            if stop or (every is not None and position.step % every == 0):
+                self._save()
+            if stop:
+                raise RunInterrupted(
+                    f"stopped by a signal after step {position.step}, all saved: go on with `lisa train --resume "
+                    f"{self.output}`",
+                    interrupts.signal or signal.SIGTERM,
+                )
+        if not trained and not position.masks:
+            raise DataError("no training sample could be read: see the lines above, and `--on-error fail`")
 
-    def _global_counts(self, batches: list[Batch]) -> dict[str, float]:
-        """What each term of the window is averaged over, on all processes together."""
-        counts = [term_counts(batch) for batch in batches]
-        names = list(counts[0])
-        local = torch.tensor([sum(count[name] for count in counts) for name in names], device=self.accelerator.device)
-        total = self.accelerator.reduce(local, reduction="sum")
-        return dict(zip(names, total.tolist()))
+    def _micro_batches(self, window: list[Batch]) -> list[MicroBatch]:
+        """What this process does in a window; unreadable samples are reported, or raise."""
+        micros = []
+        for batch in window:
+            for line in batch.pop("skipped", []):
+                if self.config.data.on_error == "fail":
+                    raise DataError(line)
+                self._name_skipped(line)
+            if "targets" in batch:
+                micros.append(MicroBatch(batch))
+            elif self.processes.world_size > 1:
+                micros.append(MicroBatch(stand_in(self.collator), counts=False))
+        return micros
 
-    def _usable(self, batch: Batch) -> bool:
-        """Report the samples that could not be read, or raise; False for a batch of which nothing is left."""
-        for line in batch.pop("skipped", []):
-            if self.config.data.on_error == "fail":
-                raise DataError(line)
-            self._name_skipped(line)
-        return "targets" in batch
+    def _count(self, step: Step, micros: list[MicroBatch]) -> None:
+        """Log a step and add it to the epoch's sums; or say why it was left out, or stop the run for it."""
+        position = self.position
+        number = position.step + 1
+        rate = self.engine.optimizer.param_groups[0]["lr"]
+        if step.finite:
+            position.skipped_steps = 0
+            position.loss += step.record["loss"]
+            position.iou += step.iou_sum
+            position.masks += int(step.record["masks"])
+            record = {"kind": "step", "step": number, "epoch": position.epoch, "lr": rate, **step.record}
+            self._log(record)
+            self.tracking.log("train", step.record | {"lr": rate}, number)
+            self.reporter.step(step.record["loss"], step.record["giou"], int(step.record["masks"]))
+            return
+        names = self.processes.gather([name for micro in micros if micro.counts for name in micro.batch["sample_ids"]])
+        what = f"step {number}: loss {step.record['loss']}, gradient norm {step.record['grad_norm']}"
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        position.skipped_steps += 1
+        if self.config.optim.on_nan == "stop" or position.skipped_steps > _MOST_SKIPPED:
+            hint = "what was saved before is intact; lower --learning-rate, look at these samples, or --on-nan skip"
+            raise ConfigError(f"{what}, at samples {shown}: {hint}")
+        self.reporter.line(f"left out {what}, at samples {shown}")
+        self._log({"kind": "skip", "step": number, "epoch": position.epoch, "loss": str(step.record["loss"])})
+        self.reporter.step(0.0, 0.0, 0)
 
-    def _name_skipped(self, line: str) -> None:
-        """Name a file that was left out, once a run: its sentences are many, and every epoch meets it again."""
-        if line not in self.skipped:
-            self.skipped.add(line)
-            self.reporter.line(f"skipped: {line}")
+    def _validate(self) -> EvaluationResult:
+        """Evaluate, and let `best` mean the last checkpoint if none was better."""
+        config, rows = self.config, list[SheetRow]()
 
-    def _validate(self, model: Any) -> EvaluationResult:
-        config = self.config
+        def keep(judged: Judged) -> None:
+            if len(rows) < config.run.sample_masks:
+                example = judged.example
+                rows.append(SheetRow(example.image, example.sample.text, example.mask, judged.mask, judged.iou))
+
         result = evaluate(
-            self.accelerator.unwrap_model(model),
+            self.model,
             self.val_data,
             self.collator,
             batch_size=config.run.eval_batch_size or config.data.batch_size,
             max_samples=config.data.max_val_samples,
             on_error=config.data.on_error,
             blank=False,
+            on_judged=keep,
+            processes=self.processes,
         )
         for line in result.skipped:
             self._name_skipped(line)
+        position = self.position
+        if rows and self.processes.is_main:
+            self._show(rows)
+        if position.best is None or result.giou > position.best["giou"]:
+            position.best = result.to_dict()
+            if self.processes.is_main:
+                checkpoint = self.folder.checkpoint(position.step)
+                self._annotate(checkpoint, position.best)
+                self.folder.point(BEST, checkpoint)
         return result
 
-    def _save(self, name: str, epoch: int, step: int, result: EvaluationResult | None) -> None:
-        if self.accelerator.is_main_process:
-            progress = {"epoch": epoch, "step": step, "val": result.to_dict() if result else None}
-            save_checkpoint(self.output / name, self.model, progress)
+    def _show(self, rows: list[SheetRow]) -> None:
+        sheet = contact_sheet(rows, title=f"epoch {self.position.epoch}, step {self.position.step}")
+        samples = self.output / "samples"
+        samples.mkdir(exist_ok=True)
+        sheet.save(samples / f"epoch-{self.position.epoch:03d}.png")
+        self.tracking.picture("val/masks", sheet, self.position.step)
 
-    def _finish_epoch(
-        self, epoch: int, step: int, totals: EpochTotals, result: EvaluationResult | None, seconds: float
-    ) -> None:
+    def _finish_epoch(self, result: EvaluationResult | None) -> None:
+        position = self.position
         record: dict[str, Any] = {
             "kind": "epoch",
-            "epoch": epoch,
-            "step": step,
-            "train_loss": totals.mean_loss,
-            "train_giou": totals.giou,
-            "seconds": seconds,
-            "peak_memory_bytes": peak_memory(),
+            "epoch": position.epoch,
+            "step": position.step,
+            **position.train_record,
+            "seconds": position.seconds,
+            "peak_memory_bytes": max(self.processes.gather([peak_memory()])),
         }
         if result is not None:
             record["val"] = result.to_dict()
+            self.tracking.log("val", record["val"], position.step)
         self._log(record)
+        self.tracking.log("epoch", record, position.step)
         self.reporter.epoch(record, self.config.optim.num_epochs)
+        if self.processes.is_main:
+            self.folder.prune(self.config.run.keep_last)
+
+    def _test(self) -> None:
+        """Evaluate the best checkpoint on the test split."""
+        best = find_checkpoint(self.output)
+        # A shared out model cannot take whole weights: its own are evaluated, if they are the best ones.
+        if not self.engine.is_sharded:
+            load_weights(self.model, best)
+        result = evaluate(
+            self.model,
+            self._open("test", "first"),
+            self.collator,
+            batch_size=self.config.run.eval_batch_size or self.config.data.batch_size,
+            on_error=self.config.data.on_error,
+            processes=self.processes,
+        )
+        record = {"kind": "test", "step": best.meta["progress"]["step"], **result.to_dict()}
+        self._log(record)
+        self.tracking.log("test", record, self.position.step)
+        self.reporter.line(f"test gIoU {result.giou:.4f} | test cIoU {result.metrics.ciou:.4f}")
+
+    def _save(self) -> None:
+        """Write a checkpoint to go on from; all processes together."""
+        position, processes, folder = self.position, self.processes, self.folder
+        if processes.is_main:
+            position.log_size = folder.log_size()
+        facts = {
+            "position": dataclasses.asdict(position),
+            "engine": self.engine.plain_state(),
+            "config": dataclasses.asdict(self.config),
+            "world_size": processes.world_size,
+            "data": self._fingerprint(),
+        }
+        target = folder.checkpoint(position.step)
+        shares = target.with_name(target.name + ".shares")
+        optimizer = self.engine.optimizer if self.engine.writes_optimizer else None
+        weights = state_to_save(self.model)
+
+        def write_more(fresh: Path) -> None:
+            write_state(fresh, 0, optimizer, facts)
+            for path in shares.glob("state/*"):
+                path.rename(fresh / "state" / path.name)
+
+        failure: list[CheckpointError] = []
+        try:
+            if not processes.is_main:
+                shares.mkdir(parents=True, exist_ok=True)
+                write_state(shares, processes.rank, optimizer, facts)
+        except OSError as error:
+            failure = [CheckpointError(f"the training state cannot be written ({error}): free space; {_INTACT}")]
+        failure = processes.gather(failure)
+        if not failure and processes.is_main:
+            try:
+                save_checkpoint(target, self.model, self._progress(None), weights, write_more)
+                folder.point(LAST, target)
+                folder.prune(self.config.run.keep_last)
+            except CheckpointError as error:
+                failure = [error]
+            except OSError as error:
+                failure = [CheckpointError(f"{self.output} cannot be written to ({error}): free space; {_INTACT}")]
+        failure = processes.gather(failure)
+        if processes.is_main and shares.exists():
+            (shares / "state").rmdir()
+            shares.rmdir()
+        if failure:
+            raise failure[0]
+
+    def _progress(self, val: dict[str, Any] | None) -> dict[str, Any]:
+        return {"epoch": self.position.epoch, "step": self.position.step, "val": val}
+
+    def _annotate(self, checkpoint: Path, val: dict[str, Any]) -> None:
+        """Add the validation result to a checkpoint's description, in one piece."""
+        path = checkpoint / META_FILE
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta["progress"] = self._progress(val)
+        fresh = checkpoint / f"{META_FILE}.new"
+        fresh.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        sync(fresh)
+        os.replace(fresh, path)
+
+    def _start_folder(self) -> None:
+        if self.processes.is_main:
+            self.folder.create()
+            self._write_config()
+        self.processes.wait()
+
+    def _write_config(self) -> None:
+        plugin = get_registry().vlms[self.config.model.vlm].record.distribution
+        resolved = dataclasses.asdict(self.config)
+        about = environment(plugin, self.processes.world_size)
+        self.folder.write_config({**resolved, "environment": {**about, "learning_rate": self.config.learning_rate}})
+
+    def _find_resumption(self) -> Path | None:
+        """The checkpoint to go on from, its facts read and compared with this run's settings; None for a new run."""
+        resume = self.config.run.resume
+        if resume is None or (resume == "auto" and not self.folder.checkpoints()):
+            # A run that was cut off before its first checkpoint begins anew.
+            self.folder.check(self.config.run.overwrite or resume == "auto")
+            return None
+        if resume == "auto":
+            found = self.folder.checkpoints()[-1]
+        else:
+            path = Path(resume).expanduser()
+            own = RunFolder(path).checkpoints()
+            found = own[-1] if own else path
+            if not (found / META_FILE).is_file():
+                raise CheckpointError(f"--resume {resume}: no checkpoint there: give a run's folder, or `auto`")
+            if self.folder.checkpoint(0).parent.resolve() not in found.resolve().parents:
+                raise ConfigError(
+                    f"--resume {resume} is of another run than --output-dir {self.output}: give that run's folder, or "
+                    "start a new run from its weights with --init-from"
+                )
+        find_checkpoint(found)
+        facts = read_facts(found)
+        self._refuse_changes(facts, found)
+        self.position = Position(**facts["position"])
+        return found.resolve()
+
+    def _refuse_changes(self, facts: dict[str, Any], found: Path) -> None:
+        """Raise ConfigError unless this run's settings and processes are those of the run it goes on with."""
+        changed = [
+            f"{name} was {before!r}, now {now!r}"
+            for name, before, now in differences(facts["config"], dataclasses.asdict(self.config))
+            if name not in _FREE
+        ]
+        if facts["world_size"] != self.processes.world_size:
+            changed.append(f"processes were {facts['world_size']}, now {self.processes.world_size}")
+        if changed:
+            raise ConfigError(
+                f"{found} cannot be gone on from with other settings ({'; '.join(changed)}): repeat them as they were "
+                f"(`lisa train --resume {self.output}` does), or start a new run with --init-from"
+            )
+
+    def _resume(self, found: Path) -> None:
+        """Fill in optimizer, schedule, scaler and random numbers, and forget what was logged afterwards."""
+        facts = read_facts(found)
+        if facts["data"] != self._fingerprint():
+            raise ConfigError(
+                f"the training data is not that of the run in {self.output} (other samples or order): restore it, or "
+                "start a new run with --init-from"
+            )
+        rank = self.processes.rank
+        read_state(found, rank, self.engine.optimizer, rank if self.engine.is_sharded else 0)
+        self.engine.load_plain_state(facts["engine"])
+        if self.processes.is_main:
+            self.folder.cut_log(self.position.log_size)
+            for later in self.folder.checkpoints():
+                if later.name > found.name:
+                    self.folder.remove(later)
+            self.folder.point(LAST, found)
+        self.processes.wait()
+        self.reporter.line(f"going on after step {self.position.step} ({found.name})")
+
+    def _fingerprint(self) -> str:
+        """What the samples are, in order."""
+        digest = hashlib.sha256()
+        for sample in self.train_data.samples[: self.config.data.max_train_samples]:
+            digest.update(f"{sample.id}\0{sample.text}\0{sample.image_path.name}\n".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+    def _name_skipped(self, line: str) -> None:
+        """Name a file that was left out, once a run: its sentences are many, and every epoch meets it again."""
+        if line not in self.position.skipped:
+            self.position.skipped.append(line)
+            self.reporter.line(f"skipped: {line}")
 
     def _open(self, split: str, phrasings: Any) -> SegmentationDataset:
         dataset = open_dataset(self.config.data.data, split, phrasings, on_error=self.config.data.on_error)
@@ -236,46 +514,31 @@ class Trainer:
             self._name_skipped(reason)
         return dataset
 
-    def _write_config(self) -> None:
-        versions = {name: version(name) for name in ("lisa-core", "torch", "transformers", "accelerate")}
-        resolved = {**dataclasses.asdict(self.config), "learning_rate": self.config.learning_rate, "versions": versions}
-        (self.output / CONFIG_FILE).write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
-        (self.output / METRICS_FILE).write_text("", encoding="utf-8")
-
     def _log(self, record: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            with open(self.output / METRICS_FILE, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+        if self.processes.is_main:
+            self.folder.log(record)
 
 
-def _output_folder(config: TrainConfig) -> Path:
-    folder = Path(config.run.output_dir).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output-dir {folder} is a file: give a folder")
-    if any((folder / name).exists() for name in (CONFIG_FILE, *_CHECKPOINTS)) and not config.run.overwrite:
-        raise ConfigError(f"{folder} already holds a run: choose another --output-dir, or add --overwrite")
-    for name in _CHECKPOINTS:
-        if (folder / name).exists() and not (folder / name / META_FILE).is_file():
-            raise ConfigError(f"{folder / name} is no checkpoint and would be replaced: choose another --output-dir")
-    return folder
+_INTACT = "what was saved before is intact"
 
 
-def _make_output_folder(folder: Path) -> None:
-    """Make the run's folder, without what an earlier run left there: a run cut off early must not be taken for it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / CONFIG_FILE).exists():
-            for checkpoint in (folder / f"{name}{suffix}" for name in _CHECKPOINTS for suffix in ("", ".old")):
-                if (checkpoint / META_FILE).is_file():
-                    shutil.rmtree(checkpoint, ignore_errors=True)
-            for path in folder.glob("eval_*.json"):
-                path.unlink()
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ConfigError(f"--output-dir {folder} cannot be written to ({error}): choose another") from error
+def _mode_lines(config: TrainConfig) -> Iterator[str]:
+    """What happens to the VLM, in the words of its users' earlier tools."""
+    tuning = config.tuning
+    if tuning.quantization is not None:
+        yield f"  → VLM quantization: {tuning.quantization}"
+    if config.speed.precision != "no":
+        yield f"  → VLM precision: {config.speed.precision}"
+    names = {
+        "train": "full",
+        "freeze": "frozen",
+        "lora": f"LoRA (r={tuning.vlm_lora_r}, alpha={tuning.vlm_lora_alpha})",
+    }
+    yield f"  → Vision mode: {names[tuning.vision]}"
+    yield f"  → LLM mode: {names[tuning.language]}"
 
 
-def _windows(loader: DataLoader | Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+def _windows(loader: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     """Micro-batches in groups of `size`; the last group of an epoch may be smaller."""
     window: list[Batch] = []
     for batch in loader:
@@ -285,8 +548,3 @@ def _windows(loader: DataLoader | Iterable[Batch], size: int) -> Iterator[list[B
             window = []
     if window:
         yield window
-
-
-def _sync_only(accelerator: Accelerator, model: LisaModel, last: bool) -> Any:
-    """Let processes exchange gradients on the last micro-step of a window only."""
-    return torch.enable_grad() if last else accelerator.no_sync(model)

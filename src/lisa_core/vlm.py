@@ -85,12 +85,15 @@ class VLM(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_pretrained(cls, model_name: str, quantization: str | None = None) -> VLM:
+    def from_pretrained(
+        cls, model_name: str, quantization: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> VLM:
         """Load weights and processor from a hub name or a local folder.
 
         Args:
             model_name: hub name or folder.
-            quantization: None for float32 weights, or one of `quantizations`.
+            quantization: None for weights as they are, or one of `quantizations`.
+            dtype: of the weights, and of what quantized ones are computed in.
 
         Raises:
             ConfigError: if there is nothing loadable under that name, or not with that quantization.
@@ -127,6 +130,24 @@ class VLM(nn.Module, ABC):
     def lora_targets(self) -> list[str]:
         """Names, within `lora_base`, of the linear layers that LoRA adapts by default."""
         return []
+
+    @property
+    def vision_tower(self) -> nn.Module | None:
+        """The part that reads pictures, to be frozen, trained or adapted by itself; None: not told apart."""
+        return None
+
+    @property
+    def language_model(self) -> nn.Module | None:
+        """The part that reads text, its output head aside; None: not told apart."""
+        return None
+
+    def resize_images(self, side: int) -> None:
+        """See pictures at `side` x `side` pixels from now on (or as many in another shape).
+
+        Raises:
+            ConfigError: if the family cannot; the message says what it can do.
+        """
+        raise ConfigError(f"--vlm {self.family} sees pictures at one size only: leave --img-size out")
 
     @property
     @abstractmethod

@@ -47,7 +47,7 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
     except LisaError as error:
         if debug:
             raise
-        _fail(str(error), 2)
+        _fail(str(error), getattr(error, "exit_code", 2))
     except KeyboardInterrupt:
         if debug:
             raise

@@ -8,9 +8,10 @@ from typing import Any
 from typer.core import TyperCommand
 
 from lisa_core.cli.options import train_options
-from lisa_core.config import AUTO, TrainConfig
+from lisa_core.config import TrainConfig
 from lisa_core.errors import PluginError
 from lisa_core.families import option_line, resolve_family
+from lisa_core.model_config import AUTO
 
 
 class TrainCommand(TyperCommand):

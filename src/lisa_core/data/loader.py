@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from lisa_core.config import TrainConfig
-from lisa_core.data.base import Example, SegmentationDataset, group_by_image
+from lisa_core.data.base import Example, Sample, SegmentationDataset, group_by_image
 from lisa_core.data.collate import Collator
 from lisa_core.data.sampler import SentenceBatchSampler
 from lisa_core.errors import DataError
@@ -43,15 +47,24 @@ class _SkippingCollator:
         return batch
 
 
-def train_loader(dataset: SegmentationDataset, collator: Collator, config: TrainConfig) -> DataLoader:
-    """Batches of the first `max_train_samples` sentences, reshuffled by `batch_sampler.set_epoch`.
+def train_loader(
+    dataset: SegmentationDataset, collator: Collator, config: TrainConfig, rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """One process's micro-batches of the first `max_train_samples` sentences; see `SentenceBatchSampler`.
 
     `batch["skipped"]` holds a line for each sample that could not be decoded, whatever `on_error` says: what follows
     from it is for the caller to decide. A batch none of whose samples could be decoded holds nothing else.
     """
-    samples = dataset.samples[: config.data.max_train_samples]
+    groups = group_by_image(dataset.samples[: config.data.max_train_samples])
     sampler = SentenceBatchSampler(
-        group_by_image(samples), config.data.batch_size, config.data.sentences_per_image, config.optim.seed
+        groups,
+        config.data.batch_size,
+        config.data.sentences_per_image,
+        config.optim.seed,
+        config.optim.gradient_accumulation_steps,
+        rank,
+        world_size,
+        _bucket_numbers(dataset, groups, config.data.bucket),
     )
     return DataLoader(
         _Decoded(dataset),
@@ -59,4 +72,32 @@ def train_loader(dataset: SegmentationDataset, collator: Collator, config: Train
         collate_fn=_SkippingCollator(collator),
         num_workers=config.data.num_workers,
         persistent_workers=config.data.num_workers > 0,
+        # Of its own: a loader takes its workers' seeds from it, and the run's random numbers must not depend on how
+        # often a loader was started.
+        generator=torch.Generator(),
     )
+
+
+def _bucket_numbers(dataset: SegmentationDataset, groups: Sequence[Sequence[int]], bucket: str) -> list[float] | None:
+    """For each picture what it is put beside its like by: characters of its longest sentence, or its pixels."""
+    if bucket == "none":
+        return None
+    if bucket == "length":
+        return [max(float(len(dataset.samples[index].text)) for index in group) for group in groups]
+    return [_pixels(dataset.samples[group[0]].image_path) for group in groups]
+
+
+def _pixels(path: Path) -> float:
+    """Pixels of a picture, from its header; 0 for what is no picture, which is told when it is read."""
+    try:
+        with Image.open(path) as image:
+            return float(image.width * image.height)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0.0
+
+
+def stand_in(collator: Collator) -> Batch:
+    """A batch of a blank picture, for a process that has no samples left while others still have some."""
+    sample = Sample("stand-in", Path(), Path(), "nothing", is_sentence=False)
+    example = Example(sample, Image.new("RGB", (64, 64)), np.zeros((64, 64), np.uint8))
+    return collator([example])

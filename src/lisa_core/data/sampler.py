@@ -1,52 +1,113 @@
-"""Training batches in which several sentences of one picture stand together."""
+"""Training batches in which several sentences of one picture stand together, shared out over steps and processes."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
 
+_MEGABATCH = 50  # batches among which what is alike is sought: enough to find some, few enough to stay random
+
 
 class SentenceBatchSampler:
-    """Yields batches of sample indices; every sample appears once an epoch.
+    """Yields one process's micro-batches of sample indices; all processes together see every sample once an epoch.
 
     Sentences of one picture are kept together, up to `sentences_per_image` of them: the picture is encoded once for
     all, and telling one object from another of the same picture is what the model has to learn.
 
+    The order does not depend on how an optimizer step is cut up: `batch_size` x `accumulation` x `world_size` samples
+    in a row make one step, its micro-batches go round the processes. In an epoch's last step all processes have equally
+    many micro-batches, but some of them may be smaller, or empty.
+
     Args:
         groups: sample indices by picture.
-        batch_size: samples a batch; the last one may be smaller.
+        batch_size: samples in a micro-batch of one process.
         sentences_per_image: most samples of one picture in a row, as long as there are others to go on with.
         seed: with the epoch's number it decides the order.
+        accumulation: micro-batches in an optimizer step.
+        rank: which process this is.
+        world_size: of how many.
+        bucket_by: for each group a number, if groups with like numbers are to stand in the same batches.
     """
 
-    def __init__(self, groups: Sequence[Sequence[int]], batch_size: int, sentences_per_image: int, seed: int) -> None:
+    def __init__(
+        self,
+        groups: Sequence[Sequence[int]],
+        batch_size: int,
+        sentences_per_image: int,
+        seed: int,
+        accumulation: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        bucket_by: Sequence[float] | None = None,
+    ) -> None:
         self.groups = groups
         self.batch_size = batch_size
         self.sentences_per_image = sentences_per_image
         self.seed = seed
+        self.accumulation = accumulation
+        self.rank = rank
+        self.world_size = world_size
+        self.bucket_by = bucket_by
         self.epoch = 0
-        self.drop_last = False  # asked for by whoever shards batches over processes
+        self.first_step = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass."""
+    @property
+    def samples(self) -> int:
+        """Samples an epoch."""
+        return sum(len(group) for group in self.groups)
+
+    @property
+    def step_size(self) -> int:
+        """Samples of one optimizer step, on all processes."""
+        return self.batch_size * self.accumulation * self.world_size
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps an epoch."""
+        return -(-self.samples // self.step_size)
+
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """Choose the order of the next pass, and how many optimizer steps of it to leave out."""
         self.epoch = epoch
+        self.first_step = first_step
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return -(-sum(len(group) for group in self.groups) // self.batch_size)
+        """Micro-batches of one process in the next pass."""
+        left = self.samples - self.first_step * self.step_size
+        return max(-(-left // (self.batch_size * self.world_size)), 0)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """One epoch of batches."""
-        order = random.Random(f"{self.seed}/{self.epoch}")
+        """One pass of micro-batches."""
+        order = self._order()
+        share = self.batch_size * self.world_size
+        for start in range(self.first_step * self.step_size, len(order), share):
+            own = start + self.rank * self.batch_size
+            yield order[own : min(own + self.batch_size, start + share)]
+
+    def _order(self) -> list[int]:
+        """All samples in the order of this epoch."""
+        shuffle = random.Random(f"{self.seed}/{self.epoch}")
         chunks: list[tuple[int, list[int]]] = []
         for picture, group in enumerate(self.groups):
-            shuffled = order.sample(list(group), len(group))
+            shuffled = shuffle.sample(list(group), len(group))
             step = min(self.sentences_per_image, self.batch_size)
             chunks += [(picture, shuffled[start : start + step]) for start in range(0, len(shuffled), step)]
-        order.shuffle(chunks)
-        indices = [index for _, chunk in _apart(chunks) for index in chunk]
-        for start in range(0, len(indices), self.batch_size):
-            yield indices[start : start + self.batch_size]
+        shuffle.shuffle(chunks)
+        if self.bucket_by is not None:
+            chunks = self._bucketed(chunks, shuffle)
+        return [index for _, chunk in _apart(chunks) for index in chunk]
+
+    def _bucketed(self, chunks: list[tuple[int, list[int]]], shuffle: random.Random) -> list[tuple[int, list[int]]]:
+        """The chunks sorted within stretches of many batches, and runs of about a batch of them shuffled again."""
+        assert self.bucket_by is not None
+        per_batch = max(round(self.batch_size * len(chunks) / max(self.samples, 1)), 1)
+        result: list[tuple[int, list[int]]] = []
+        for start in range(0, len(chunks), per_batch * _MEGABATCH):
+            stretch = sorted(chunks[start : start + per_batch * _MEGABATCH], key=lambda chunk: self.bucket_by[chunk[0]])  # type: ignore[index]
+            runs = [stretch[first : first + per_batch] for first in range(0, len(stretch), per_batch)]
+            shuffle.shuffle(runs)
+            result += [chunk for run in runs for chunk in run]
+        return result
 
 
 def _apart(chunks: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:

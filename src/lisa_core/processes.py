@@ -1,0 +1,134 @@
+"""The processes of one run: who this is, and how they agree. Alone, everything is what it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import DistributedType, gather_object
+
+from lisa_core.errors import ConfigError
+
+EXPECTED = "LISA_EXPECTED_PROCESSES"
+"""Environment variable in which `lisa train --num-processes` says how many it starts."""
+
+T = TypeVar("T")
+
+
+class Processes:
+    """This process among those of the run, as accelerate or torchrun launched them.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        trackers: names of accelerate's trackers to log to.
+        folder: where they may put files.
+
+    Raises:
+        ConfigError: if the device is not there, or fewer processes were started than asked for.
+    """
+
+    def __init__(self, device: str, trackers: Sequence[str] = (), folder: str | None = None) -> None:
+        self.accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="no",  # LisaModel has its own: the decoder must not compute in half precision
+            log_with=list(trackers) or None,
+            project_dir=folder,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        if device == "cuda" and self.accelerator.device.type != "cuda":
+            raise ConfigError("--device cuda, but torch sees no CUDA device here: use --device cpu (or auto)")
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            raise ConfigError("DeepSpeed is not supported: launch without it; --parallel fsdp shares out weights")
+        expected = os.environ.get(EXPECTED)
+        if expected is not None and int(expected) != self.world_size:
+            raise ConfigError(f"--num-processes {expected}, but {self.world_size} started: launch with torchrun")
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return self.accelerator.process_index
+
+    @property
+    def world_size(self) -> int:
+        """How many processes there are."""
+        return self.accelerator.num_processes
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.accelerator.is_main_process
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.accelerator.device
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums over all processes, the same on each."""
+        if self.world_size == 1:
+            return list(values)
+        # float32 where the device has no more; the sums are of losses and counts
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        total = self.accelerator.reduce(torch.tensor(list(values), dtype=kind, device=self.device), reduction="sum")
+        return total.tolist()
+
+    def gather(self, items: list[T]) -> list[T]:
+        """The items of all processes, in their order."""
+        return gather_object(items) if self.world_size > 1 else items
+
+    def from_main(self, value: T) -> T:
+        """The main process's value, on each."""
+        return self.gather([value])[0]
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.world_size > 1:
+            self.accelerator.wait_for_everyone()
+
+    def remarks(self) -> list[str]:
+        """What was asked of the launcher and is not so."""
+        found = []
+        asked = _asked_of_accelerate()
+        if asked is not None and asked > self.world_size:
+            found.append(
+                f"warning: accelerate was asked for {asked} processes and started {self.world_size}: on a CPU, use "
+                "`lisa train --num-processes`"
+            )
+        if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" and not self.wants_fsdp:
+            found.append("warning: accelerate was asked for FSDP and gives plain DDP here: use --parallel fsdp")
+        return found
+
+    @property
+    def wants_fsdp(self) -> bool:
+        """Whether accelerate was launched for FSDP, and can."""
+        return self.accelerator.distributed_type == DistributedType.FSDP
+
+
+def _asked_of_accelerate() -> int | None:
+    """The `--num_processes` of the `accelerate launch` that started this process."""
+    import psutil
+
+    try:
+        parent = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return None
+    if not any("accelerate" in word for word in parent[:4]) or "launch" not in parent:
+        return None
+    for word, following in zip(parent, [*parent[1:], ""]):
+        name, _, value = word.partition("=")
+        if name.replace("-", "_") == "__num_processes":
+            number = value or following
+            return int(number) if number.isdigit() else None
+    return None
+
+
+def as_numbers(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a record, as trackers take them."""
+    return {
+        key: float(value)
+        for key, value in record.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
