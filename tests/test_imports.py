@@ -23,16 +23,18 @@ errors types
 hookspecs settings
 model_config
 config discovery registry
-config_file presets scaffold sources
+presets scaffold sources
+config_file
 families
 catalogue
 vlm
-clip_llm connectors determinism generic geometry hf interrupts loading lora losses metrics processes prompts provenance quantize sam seg text tiny
+clip_llm connectors determinism generic geometry hf interrupts loading lora losses metrics
+processes prompts provenance quantize sam seg text tiny
 data levers model objective outputs report sharding tracking
 architectures build inference optim precision tuning
-activations cards checkpoint
-estimate evaluator fitting hub merge model_card progress runs segmenter training_state
-engine export out_of_memory plots run_folder testing
+cards checkpoint
+evaluator launch progress segmenter training_state
+engine out_of_memory run_folder testing
 trainer
 cli
 __main__ train

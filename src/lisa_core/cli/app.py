@@ -14,9 +14,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lisa_core.cli.config import app as config
 from lisa_core.cli.data import app as data
 from lisa_core.cli.eval import evaluate
 from lisa_core.cli.models import models
+from lisa_core.cli.options import with_dashes
 from lisa_core.cli.plugins import app as plugins
 from lisa_core.cli.segment import segment
 from lisa_core.cli.train import TrainCommand, train
@@ -30,7 +32,8 @@ class LisaGroup(TyperGroup):
     """A group of commands whose user errors, bad options included, come out as one line."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options that stand before the command."""
+        """Parse the options that stand before the command; all flags may be written with underscores."""
+        args = with_dashes(args)
         with _one_line_errors(debug=False):
             return super().parse_args(ctx, args)
 
@@ -97,6 +100,7 @@ def lisa(
 app.command("train", cls=TrainCommand)(train)
 app.command("eval")(evaluate)
 app.command("segment")(segment)
+app.add_typer(config, name="config")
 app.add_typer(data, name="data")
 app.command("models")(models)
 app.add_typer(plugins, name="plugins")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 from lisa_core.cli.options import train_options
@@ -13,6 +14,9 @@ from lisa_core.errors import PluginError
 from lisa_core.families import option_line, resolve_family
 from lisa_core.model_config import AUTO
 
+_ARGS: list[str] = []
+"""The command line of this process's `lisa train`, to start further processes with."""
+
 
 class TrainCommand(TyperCommand):
     """`lisa train`, whose help also lists the options of the family that `--vlm` names."""
@@ -20,6 +24,7 @@ class TrainCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Note the family first: `--help` ends the parsing before other options are looked at."""
         ctx.meta[__name__] = _family_in(args)
+        _ARGS[:] = args
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -73,6 +78,11 @@ def train(config: TrainConfig) -> None:
     config.validate()
     config = dataclasses.replace(config, model=resolve_family(config.model))
 
+    from lisa_core.launch import launch, must_launch
+
+    if must_launch(config):
+        raise typer.Exit(launch(config, _ARGS))
+
     from lisa_core.progress import RichReporter
     from lisa_core.trainer import Trainer
 
@@ -82,6 +92,8 @@ def train(config: TrainConfig) -> None:
         result = trainer.run()
     finally:
         reporter.stop()
+    if not trainer.processes.is_main:
+        return
     reporter.line(
         f"best val gIoU {result.giou:.4f}; checkpoints, metrics.jsonl and config.json are in {trainer.output}"
     )

@@ -1,0 +1,197 @@
+"""Settings from files: a preset, a YAML or JSON file, the config of an earlier run, and flags on top of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import yaml
+
+from lisa_core.config import SECTIONS, TrainConfig
+from lisa_core.errors import ConfigError
+from lisa_core.presets import PRESETS
+
+ENVIRONMENT = "environment"
+"""The section of a run's `config.json` that says where the run comes from; it holds no settings."""
+RUN_CONFIG = "config.json"
+
+FIELD_SECTION = {item.name: name for name, section in SECTIONS.items() for item in dataclasses.fields(section)}
+"""Section of every setting; their names are unique."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """A config, and where each of its settings comes from."""
+
+    config: TrainConfig
+    """Not validated yet."""
+    origins: dict[str, str]
+    """By setting: `default`, `preset 8gb`, the file's name or `flag`."""
+
+
+def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, preset: str | None = None) -> Resolved:
+    """A config from a preset, a file and flags; each of them overrides those before it.
+
+    `resume` among the flags, naming a run, stands for that run's own settings, between file and flags.
+
+    Raises:
+        ConfigError: if the file or the preset is not there, or holds what is no setting.
+    """
+    flags = dict(flags or {})
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"--preset {preset} is not known: choose among {', '.join(PRESETS)}")
+        layers.append((f"preset {preset}", PRESETS[preset].settings))
+    if file is not None:
+        layers.append((file, read_settings(Path(file).expanduser())))
+    resume = flags.get("resume")
+    if resume is not None and resume != "auto":
+        run = _run_of(Path(resume).expanduser())
+        # How the earlier run was started is not how this one is.
+        own = {key: value for key, value in read_settings(run / RUN_CONFIG).items() if key not in _OF_A_START}
+        layers.append((str(run / RUN_CONFIG), {**own, "output_dir": str(run)}))
+    layers.append(("flag", flags))
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(FIELD_SECTION, "default")
+    for origin, layer in layers:
+        for name, value in layer.items():
+            values[name], origins[name] = value, origin
+    sections = {
+        section: cls(**{item.name: values[item.name] for item in dataclasses.fields(cls) if item.name in values})
+        for section, cls in SECTIONS.items()
+    }
+    return Resolved(TrainConfig(**sections), origins)
+
+
+_OF_A_START = ("resume", "init_from", "overwrite", "num_processes")
+
+
+def _run_of(path: Path) -> Path:
+    """The run's folder that a path means: itself, or that of the checkpoint that it is."""
+    resolved = path.resolve()
+    for folder in (path, resolved.parent, resolved.parent.parent):
+        if (folder / RUN_CONFIG).is_file():
+            return folder
+    raise ConfigError(f"--resume {path}: there is no run with a {RUN_CONFIG}: give a run's folder, or `auto`")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a YAML or JSON file by name, as config fields hold them.
+
+    Sections and flat names both do; `-` in a name is as good as `_`.
+
+    Raises:
+        ConfigError: if it cannot be read, naming everything in it that is no setting.
+    """
+    content = _load(path)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold settings by name, not a {type(content).__name__}: see `lisa config init`")
+    found: dict[str, Any] = {}
+    faults: list[str] = []
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name == ENVIRONMENT:
+            continue
+        if name in SECTIONS and (value is None or isinstance(value, dict)):
+            entries = [(str(inner).replace("-", "_"), item, name) for inner, item in (value or {}).items()]
+        else:
+            entries = [(name, value, None)]
+        for inner, item, section in entries:
+            if inner not in FIELD_SECTION or (section is not None and FIELD_SECTION[inner] != section):
+                faults.append(_unknown(inner, section))
+            elif inner in found:
+                faults.append(f"{inner} is given twice")
+            else:
+                found[inner] = _as_field(inner, item)
+    if faults:
+        raise ConfigError(f"{path}: {'; '.join(faults)}")
+    return found
+
+
+def _unknown(name: str, section: str | None) -> str:
+    if name in FIELD_SECTION:
+        return f"{name} belongs to the section {FIELD_SECTION[name]}, not {section}"
+    near = difflib.get_close_matches(name, [*FIELD_SECTION, *SECTIONS], n=1)
+    return f"{name} is no setting" + (f", did you mean {near[0]}?" if near else "")
+
+
+def _as_field(name: str, value: Any) -> Any:
+    """The value in the field's own type, where YAML has another notation of it; others are left to be refused."""
+    hint = get_type_hints(SECTIONS[FIELD_SECTION[name]])[name]
+    if get_origin(hint) is tuple:
+        return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, str) else value
+    if isinstance(value, str) and float in (hint, *getattr(hint, "__args__", ())):
+        try:
+            return float(value)  # YAML takes 1e-4 for a word
+        except ValueError:
+            return value
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which takes a key given twice for the mistake that it is."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            raise yaml.constructor.ConstructorError(None, None, f"the name {key!r} is no text", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _load(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if len(text) > 1_000_000:
+            raise ValueError("it is larger than a config can be")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("references (*name) are not allowed")
+        return yaml.load(text, Loader=_Loader)  # a safe loader
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no config file {path}: `lisa config init {path}` writes one") from error
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(f"the config file {path} cannot be read ({reason})") from error
+
+
+def as_plain(config: TrainConfig) -> dict[str, dict[str, Any]]:
+    """All settings as YAML and JSON take them."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def to_yaml(resolved: Resolved) -> str:
+    """A file with every setting, what it means, its bounds and its default; what is not given is commented out."""
+    lines = ["# Settings of `lisa train --config FILE`; flags on the command line override them."]
+    for section, cls in SECTIONS.items():
+        lines += ["", f"{section}:  # {cls.__doc__}"]
+        for item in dataclasses.fields(cls):
+            value = getattr(getattr(resolved.config, section), item.name)
+            given = resolved.origins[item.name] != "default"
+            lines.append(f"  # {item.metadata['help']}" + "".join(_bounds(item)))
+            lines.append(f"  {'' if given else '# '}{item.name}: {_yaml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _bounds(item: dataclasses.Field[Any]) -> Iterable[str]:
+    for key, word in (("low", "at least"), ("above", "above"), ("high", "at most")):
+        if item.metadata[key] is not None:
+            yield f" ({word} {item.metadata[key]})"
+
+
+def _yaml_value(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

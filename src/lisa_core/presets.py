@@ -1,0 +1,37 @@
+"""Settings that go together, by the memory of the GPU they are meant for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A set of settings."""
+
+    summary: str
+    """One line for help."""
+    settings: Mapping[str, Any]
+    """By name."""
+
+
+_SMALL_STEPS: dict[str, Any] = {"vlm_use_lora": True, "batch_size": 1, "gradient_accumulation_steps": 8}
+
+PRESETS: dict[str, Preset] = {
+    "8gb": Preset(
+        "8-bit weights with LoRA, one sentence at a time, gradient checkpointing",
+        {**_SMALL_STEPS, "vlm_use_quantization": True, "vlm_quantization": "8bit", "gradient_checkpointing": True},
+    ),
+    "16gb": Preset(
+        "bf16 with LoRA, one sentence at a time, gradient checkpointing",
+        {
+            **_SMALL_STEPS,
+            "vlm_use_mixed_precision": True,
+            "vlm_mixed_precision": "bf16",
+            "gradient_checkpointing": True,
+        },
+    ),
+    "24gb": Preset("full precision with LoRA, one sentence at a time", _SMALL_STEPS),
+}
