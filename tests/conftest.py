@@ -139,6 +139,6 @@ def trained(scenes: Path) -> TrainedRun:
 def workplace(trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the trained run's folder as the current directory, to be written to and damaged."""
     for name in ("scenes", "run"):
-        shutil.copytree(trained.folder / name, tmp_path / name)
+        shutil.copytree(trained.folder / name, tmp_path / name, symlinks=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path

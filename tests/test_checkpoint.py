@@ -20,12 +20,13 @@ from lisa_core import checkpoint as checkpoint_module
 from lisa_core.build import build_model
 from lisa_core.checkpoint import FORMAT_VERSION, find_checkpoint, load_checkpoint, save_checkpoint
 from lisa_core.clip_llm import ClipLLM
-from lisa_core.config import ModelConfig, OptimConfig, TrainConfig, problems
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.model import LisaModel
-from lisa_core.optim import set_trainable
+from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.registry import Registry
 from lisa_core.segmenter import Segmenter
+from lisa_core.settings import problems
+from lisa_core.tuning import apply_tuning
 
 SENTENCES = ["the red ring", "Which one is the zany wombat?"]
 
@@ -33,7 +34,7 @@ SENTENCES = ["the red ring", "Which one is the zany wombat?"]
 def trained(config: ModelConfig, vlm_freeze: bool = False, seed: int = 0) -> LisaModel:
     """A model whose trainable weights no seed and no file but its own checkpoint can give back."""
     model = build_model(config)
-    set_trainable(model, TrainConfig(model=config, optim=OptimConfig(vlm_freeze=vlm_freeze)))
+    apply_tuning(model, TuningConfig(vlm_freeze=vlm_freeze))
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -16,10 +16,9 @@ from lisa_core.config import (
     OptimConfig,
     TrainConfig,
     existing_folder,
-    from_dict,
-    problems,
 )
 from lisa_core.errors import ConfigError
+from lisa_core.settings import from_dict, problems
 
 FIELDS = [(section, item) for section in SECTIONS.values() for item in dataclasses.fields(section)]
 
@@ -59,12 +58,10 @@ def bounded() -> list[Any]:
     ]
 
 
-def test_the_defaults_are_valid_but_for_the_folders() -> None:
+def test_the_defaults_are_valid() -> None:
     with_values().validate()
-    assert complaint(data="", output_dir="").split("; ") == [
-        "--data is missing: give the folder that holds train and val",
-        "--output-dir is missing: give the folder to write the run to",
-    ]
+    TrainConfig().validate()
+    assert complaint(data="") == "--data is missing: give the folder that holds train and val"
 
 
 def test_every_bad_value_is_named_at_once() -> None:
@@ -151,10 +148,19 @@ def test_a_config_is_valid_exactly_when_each_value_is_in_its_range(values: dict[
         config.validate()
 
 
+NEEDED: dict[Any, dict[str, Any]] = {
+    "vlm_quantization": {"vlm_use_lora": True},
+    "tune_connectors": {"init_from": "run"},
+    "tune_sam_encoder": {"mask_features": "sam", "sam_checkpoint": "sam.pth"},
+    "tune_sam_decoder": {"sam_checkpoint": "sam.pth"},
+}
+"""What else must be set for some choices to make sense."""
+
+
 @pytest.mark.parametrize(("name", "choices"), CHOICES.items(), ids=CHOICES)
 def test_each_choice_is_taken_and_no_other(name: str, choices: tuple[str, ...]) -> None:
     for choice in choices:
-        with_values(**{name: choice}).validate()
+        with_values(**{name: choice, **NEEDED.get((name, choice), NEEDED.get(name, {}))}).validate()
     assert f"is 'bogus', must be one of {', '.join(choices)}" in complaint(**{name: "bogus"})
 
 
@@ -180,6 +186,23 @@ def test_each_choice_is_taken_and_no_other(name: str, choices: tuple[str, ...]) 
             "not both",
         ),
         ({"sam_prompt_dim": 12}, "multiple of 8"),
+        ({"vlm_freeze": True, "vlm_use_lora": True}, "--vlm-freeze and --vlm-use-lora contradict one another"),
+        ({"vlm_use_quantization": True}, "4bit weights cannot be trained themselves: add --vlm-use-lora (QLoRA)"),
+        ({"vlm_quantization": "8bit"}, "8bit weights cannot be trained themselves"),
+        ({"vlm_lora_r": 8}, "--vlm-lora-r mean nothing without LoRA: add --vlm-use-lora"),
+        ({"vlm_use_lora": True, "vlm_quantization": "8bit", "lora_dora": True}, "--lora-dora does not work on 8bit"),
+        ({"tune_sam_decoder": "lora"}, "LoRA on SAM's parts needs weights to adapt"),
+        ({"tune_sam_decoder": "freeze"}, "SAM's parts would stay random if frozen"),
+        ({"tune_connectors": "freeze"}, "connectors start random, so --tune-connectors freeze needs --init-from"),
+        ({"tune_sam_encoder": "train"}, "means nothing without --mask-features sam"),
+        ({"resume": "run", "init_from": "run"}, "--resume and --init-from contradict one another"),
+        ({"resume": "auto", "overwrite": True}, "--resume and --overwrite contradict one another"),
+        ({"resume": "auto", "output_dir": ""}, "--resume auto needs --output-dir"),
+        (
+            {"parallel": "fsdp", "vlm_use_lora": True, "vlm_quantization": "4bit"},
+            "--parallel fsdp cannot share out 4bit weights",
+        ),
+        ({"compile": True, "cpu_offload": True}, "exclude each other"),
     ],
 )
 def test_settings_that_contradict_one_another_are_refused(values: dict[str, Any], said: str) -> None:

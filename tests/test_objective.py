@@ -8,8 +8,9 @@ import torch
 
 from lisa_core.config import DataConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from lisa_core.data import group_by_image
+from lisa_core.engine import Engine, MicroBatch
 from lisa_core.objective import loss_terms, loss_weights, term_counts
-from lisa_core.trainer import EpochTotals, Trainer
+from lisa_core.trainer import Trainer
 
 WEIGHTS = {"ce_weight": 0.7, "bce_weight": 2.0, "dice_weight": 0.5, "similarity_weight": 1.5, "contrast_weight": 0.3}
 
@@ -48,9 +49,10 @@ def make_trainer(scenes: Path, tmp_path: Path, loss: dict[str, float] = WEIGHTS,
 def gradients(trainer: Trainer, parts: list[list[int]]) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """The gradients of one optimizer step over these micro-batches of sample indices, and what the step reports."""
     batches = [trainer.collator([trainer.train_data.load(index) for index in part]) for part in parts]
-    recorder = Recorder(trainer.model)
-    record = trainer._step(trainer.model.train(), recorder, batches, EpochTotals())
-    return recorder.gradients, record
+    engine = Engine(trainer.model, trainer.config, trainer.processes, total_steps=1)
+    engine.optimizer = recorder = Recorder(trainer.model.train())
+    step = engine.step([MicroBatch(batch) for batch in batches])
+    return recorder.gradients, step.record
 
 
 def by_picture(trainer: Trainer, count: int) -> list[list[int]]:

@@ -7,14 +7,17 @@ import torch
 from torch import nn
 
 from lisa_core.build import build_model
-from lisa_core.config import ModelConfig, OptimConfig, TrainConfig
+from lisa_core.config import ModelConfig, OptimConfig, TrainConfig, TuningConfig
 from lisa_core.model import LisaModel
-from lisa_core.optim import build_optimizer, build_schedule, set_trainable, trainable_line
+from lisa_core.optim import build_optimizer, build_schedule
+from lisa_core.tuning import apply_tuning, trainable_line
 
 
-def config(optim: dict | None = None, **model) -> TrainConfig:
+def config(optim: dict | None = None, tuning: dict | None = None, **model) -> TrainConfig:
     return TrainConfig(
-        model=ModelConfig(vlm="clip-llm", vlm_model_name="tiny", **model), optim=OptimConfig(**(optim or {}))
+        model=ModelConfig(vlm="clip-llm", vlm_model_name="tiny", **model),
+        tuning=TuningConfig(**(tuning or {})),
+        optim=OptimConfig(**(optim or {})),
     )
 
 
@@ -25,14 +28,15 @@ def trained(model: LisaModel) -> set[str]:
 
 def model_for(settings: TrainConfig) -> LisaModel:
     model = build_model(ModelConfig(**{**vars(settings.model), "sam_checkpoint": None}))
-    set_trainable(model, settings)
+    model.config = settings.model
+    apply_tuning(model, settings.tuning)
     return model
 
 
 def test_everything_trains_unless_it_is_frozen():
     parts = {"vlm", "decoder", "text_sam", "image_sam", "similarity"}
     assert trained(model_for(config())) == parts
-    frozen = model_for(config({"vlm_freeze": True}))
+    frozen = model_for(config(tuning={"vlm_freeze": True}))
     assert trained(frozen) - {"vlm"} == parts - {"vlm"}
     left = {name for name, parameter in frozen.vlm.named_parameters() if parameter.requires_grad}
     assert not any(name.startswith(frozen.vlm.pretrained_prefixes) for name in left)
@@ -61,7 +65,7 @@ def test_the_trainable_line_has_peft_s_words():
 
 
 def test_the_trainable_line_counts_what_the_optimizer_gets():
-    model = model_for(config({"vlm_freeze": True}))
+    model = model_for(config(tuning={"vlm_freeze": True}))
     optimizer = build_optimizer(model, 1e-3, 0.1)
     given = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
     counts = [int(text.replace(",", "")) for text in re.findall(r"params: ([\d,]+)", trainable_line(model))]

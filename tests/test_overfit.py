@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from lisa_core.data import open_dataset
 from lisa_core.metrics import iou
+from lisa_core.run_folder import METRICS_FILE
 from lisa_core.segmenter import Segmenter
-from lisa_core.trainer import METRICS_FILE, Trainer
+from lisa_core.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 

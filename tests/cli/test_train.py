@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -48,14 +49,17 @@ def here(scenes, tmp_path, monkeypatch) -> Path:
 
 def test_a_run_leaves_two_checkpoints_a_log_and_its_config(trained):
     run = trained.folder / "run"
-    assert sorted(path.name for path in run.iterdir()) == ["best", "config.json", "last", "metrics.jsonl"]
+    names = ["best", "checkpoints", "config.json", "last", "metrics.jsonl", "samples"]
+    assert sorted(path.name for path in run.iterdir()) == names
     for name in ("best", "last"):
-        assert {"lisa.json", "model.safetensors", "vlm"} == {path.name for path in (run / name).iterdir()}
+        assert {"lisa.json", "model.safetensors", "state", "vlm"} == {path.name for path in (run / name).iterdir()}
         meta = json.loads((run / name / "lisa.json").read_text())
         assert meta["plugin"]["distribution"] == "lisa-smolvlm" and meta["progress"]["epoch"] == 1
     config = json.loads((run / "config.json").read_text())
-    assert config["optim"]["seed"] == 3 and config["data"]["batch_size"] == 8 and config["learning_rate"] == 1e-3
-    assert config["versions"].keys() == {"lisa-core", "torch", "transformers", "accelerate"}
+    assert config["optim"]["seed"] == 3 and config["data"]["batch_size"] == 8 and config["tuning"]["vlm_lora_r"] == 16
+    about = config["environment"]
+    assert about["learning_rate"] == 1e-3 and about["world_size"] == 1 and about["command"].endswith("--seed 3")
+    assert about["versions"].keys() >= {"lisa-core", "lisa-smolvlm", "torch", "transformers", "accelerate", "peft"}
 
 
 def test_the_log_has_every_step_and_epoch(trained):
@@ -74,7 +78,7 @@ def test_what_a_run_says(trained):
     assert trained.process.stdout == ""
     lines = trained.process.stderr.splitlines()
     assert lines[0] == "✓ VLM loaded: smolvlm (tiny)"
-    assert lines[1].startswith("  Vision dim: ") and lines[2].startswith("trainable params: ")
+    assert lines[1].startswith("  Vision dim: ") and lines[4].startswith("trainable params: ")
     assert any(line.startswith("Epoch 1/1 | train loss ") for line in lines)
     assert lines[-1] == 'next: lisa segment run IMAGE "what to segment"'
     assert not any("Warning" in line or "Traceback" in line for line in lines), trained.process.stderr
@@ -181,7 +185,7 @@ def test_nothing_left_to_train_on_is_one_line(here, refusal):
 
 def test_a_loss_that_is_no_number_is_one_line(here, refusal):
     line = refusal(*TRAIN, "--learning-rate", "1e30", "--warmup-ratio", "0", "--max-grad-norm", "0")
-    assert "the loss is " in line and "lower --learning-rate" in line
+    assert re.search(r"step \d+: loss (nan|inf).*, at samples \w+#\d.*lower --learning-rate", line)
 
 
 def test_each_epoch_has_its_own_order(here):
@@ -194,13 +198,13 @@ def test_each_epoch_has_its_own_order(here):
         )
     )
     drawn: list[list[str]] = []
-    step = trainer._step
+    prepare = trainer._micro_batches
 
-    def recorded(model, optimizer, batches, totals):
-        drawn.extend(batch["sample_ids"] for batch in batches)
-        return step(model, optimizer, batches, totals)
+    def recorded(window):
+        drawn.extend(batch["sample_ids"] for batch in window)
+        return prepare(window)
 
-    trainer._step = recorded
+    trainer._micro_batches = recorded
     trainer.run()
     epochs = [[name for batch in drawn[start : start + 3] for name in batch] for start in (0, 3, 6)]
     assert len(drawn) == 9 and all(sorted(order) == sorted(epochs[0]) for order in epochs)
@@ -259,10 +263,8 @@ def test_bad_settings_are_one_line_and_write_nothing(here, refusal, args, said):
 
 
 def test_what_is_missing_is_named(here, refusal):
-    assert refusal("train") == (
-        "lisa: error: --data is missing: give the folder that holds train and val; --output-dir is missing: give the "
-        "folder to write the run to"
-    )
+    assert refusal("train", "--data", "") == "lisa: error: --data is missing: give the folder that holds train and val"
+    assert "data folder data does not exist" in refusal(*BASE)
 
 
 def test_a_wrong_flag_in_a_real_process(run_lisa):
