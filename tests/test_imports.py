@@ -28,8 +28,8 @@ config_file
 families
 catalogue
 vlm
-clip_llm connectors determinism generic geometry hf interrupts loading lora losses metrics
-processes prompts provenance quantize sam seg text tiny
+determinism interrupts processes provenance
+clip_llm connectors generic geometry hf loading lora losses metrics prompts quantize sam seg text tiny
 data levers model objective outputs report sharding tracking
 architectures build inference optim precision tuning
 cards checkpoint

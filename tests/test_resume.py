@@ -248,7 +248,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(scenes, tmp_pat
         real(tensors, path, metadata=metadata)
 
     monkeypatch.setattr(module, "save_file", full)
-    with pytest.raises(CheckpointError, match="No space left on device.*what was saved before is intact"):
+    with pytest.raises(CheckpointError, match=r"No space left on device.*what was saved before is intact"):
         Trainer(settings(scenes, out)).run()
     monkeypatch.setattr(module, "save_file", real)
     assert (out / "last").resolve().name == "step-00000002"

@@ -94,7 +94,7 @@ class SimilarityMap(nn.Module):
         super().__init__()
         self.query = nn.Linear(prompt_dim, dim)
         self.key = nn.Sequential(LayerNorm2d(vision_dim), nn.Conv2d(vision_dim, dim, kernel_size=1))
-        self.bias = nn.Parameter(torch.tensor(-2.0))  # most patches of a picture are not the one meant
+        self.bias = nn.Parameter(torch.tensor([-2.0]))  # most patches of a picture are not the one meant
         self.dim = dim
 
     def forward(self, prompts: Tensor, grid: Tensor, image_index: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class Engine:
         Every process must bring equally many micro-batches.
         """
         counts = self._counts(window)
-        sums = dict.fromkeys([*self.weights, "loss", "iou", "masks"], 0.0)
+        sums = dict.fromkeys([*self.weights, "loss", "iou_sum", "masks"], 0.0)
         for number, micro in enumerate(window, start=1):
             with self._exchange(last=number == len(window)):
                 batch = to_device(micro.batch, self.processes.device)
@@ -109,7 +109,7 @@ class Engine:
                 for name, share in shares.items():
                     sums[name] += share.item()
                 sums["loss"] += loss.item()
-                sums["iou"] += iou.sum().item()
+                sums["iou_sum"] += iou.sum().item()
                 sums["masks"] += len(iou)
         return self._update(dict(zip(sums, self.processes.sum(list(sums.values())))))
 
@@ -122,9 +122,8 @@ class Engine:
 
     def _update(self, sums: dict[str, float]) -> Step:
         """Clip and apply the gradients, unless something is not finite; all processes come to the same end."""
-        masks = sums.pop("masks")
-        record = {**sums, "giou": sums.pop("iou") / max(masks, 1.0), "masks": masks}
-        record.pop("iou", None)
+        masks, iou_sum = sums.pop("masks"), sums.pop("iou_sum")
+        record = {**sums, "giou": iou_sum / max(masks, 1.0), "masks": masks}
         self.scaler.unscale_(self.optimizer)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = _total_norm(gradients)

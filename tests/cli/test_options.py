@@ -58,13 +58,17 @@ def test_each_flag_sets_its_own_field_and_no_other(item: dataclasses.Field[Any])
         kinds = {*get_args(hint), hint}
         is_list = get_origin(hint) is tuple
         value = (
-            get_args(hint)[-1]
-            if get_origin(hint) is Literal
-            else 7
-            if int in kinds
-            else 0.25
-            if float in kinds
-            else "x"
+            "auto"
+            if item.name == "resume"
+            else (
+                get_args(hint)[-1]
+                if get_origin(hint) is Literal
+                else 7
+                if int in kinds
+                else 0.25
+                if float in kinds
+                else "x"
+            )
         )
         args = [flag, str(value)]
         value = (value,) if is_list else value

@@ -99,7 +99,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(trained, 
 
 def test_a_folder_that_holds_a_run_is_refused_and_not_touched(workplace, trained, refusal):
     before = contents(workplace / "run")
-    assert "run already holds a run: choose another --output-dir, or add --overwrite" in refusal(*trained.args)
+    assert (
+        "run already holds a run: choose another --output-dir, go on with it (--resume auto), or add --overwrite"
+        in refusal(*trained.args)
+    )
     assert contents(workplace / "run") == before
 
 
