@@ -41,7 +41,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference mode would leave shared out weights that cannot be trained any more
 def encode(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) -> Pictures:
     """Run everything that depends on the pictures alone."""
     # The processors of most families take a text beside each picture; which one does not matter to the picture.
@@ -49,7 +49,7 @@ def encode(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) 
     return Pictures(images, model.encode_image(to_device(batch, _device(model))))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference mode would leave shared out weights that cannot be trained any more
 def predict(
     model: LisaModel, collator: Collator, encoded: Pictures, questions: Sequence[str], image_index: Sequence[int]
 ) -> list[Prediction]:

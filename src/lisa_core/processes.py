@@ -115,7 +115,8 @@ def _asked_of_accelerate() -> int | None:
         parent = psutil.Process(os.getppid()).cmdline()
     except psutil.Error:
         return None
-    if not any("accelerate" in word for word in parent[:4]) or "launch" not in parent:
+    start = " ".join(parent[:4])
+    if "accelerate" not in start or "launch" not in start:
         return None
     for word, following in zip(parent, [*parent[1:], ""]):
         name, _, value = word.partition("=")
