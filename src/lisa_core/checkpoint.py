@@ -152,7 +152,7 @@ def _read_description(path: Path) -> tuple[ModelConfig, TuningConfig, dict[str, 
 
 def local_sources(config: ModelConfig, folder: Path) -> ModelConfig:
     """The config with names that start with `./`, as those of an exported model, found in the checkpoint's folder."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for name in ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint"):
         value = getattr(config, name)
         if value is not None and value.startswith("./"):

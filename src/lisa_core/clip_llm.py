@@ -245,7 +245,7 @@ class ClipLLM(VLM):
         self, input_ids: Tensor, attention_mask: Tensor, batch: Batch, features: ImageFeatures
     ) -> tuple[Tensor, Tensor]:
         text = self.language.get_input_embeddings()(input_ids)
-        image = self.projector(features.sequence.to(self.projector[0].weight.dtype))[batch["image_index"]].to(
+        image = self.projector(features.sequence.to(next(self.projector.parameters()).dtype))[batch["image_index"]].to(
             text.dtype
         )
         seen = attention_mask.new_ones(image.shape[:2])

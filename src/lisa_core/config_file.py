@@ -100,7 +100,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         if name == ENVIRONMENT:
             continue
         if name in SECTIONS and (value is None or isinstance(value, dict)):
-            entries = [(str(inner).replace("-", "_"), item, name) for inner, item in (value or {}).items()]
+            entries: list[tuple[str, Any, str | None]] = [
+                (str(inner).replace("-", "_"), item, name) for inner, item in (value or {}).items()
+            ]
         else:
             entries = [(name, value, None)]
         for inner, item, section in entries:

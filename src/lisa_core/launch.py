@@ -58,7 +58,7 @@ def launch(config: TrainConfig, args: Sequence[str]) -> int:
         # Ctrl-C reaches them by itself, SIGTERM only this process.
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         signal.signal(signal.SIGINT, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in processes])
+        signal.signal(signal.SIGTERM, lambda *_: _terminate(processes))
         try:
             for rank in range(count):
                 environment = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -88,6 +88,11 @@ def _wait(processes: list[subprocess.Popen[bytes]], other: IO[bytes]) -> int:
         sys.stderr.write(other.read().decode(errors="replace"))
     code = code or processes[failed].returncode
     return code if code > 0 else 128 - code
+
+
+def _terminate(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
 
 
 def _free_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -79,7 +80,7 @@ def _part(model: LisaModel, name: str, mode: Mode) -> nn.Module | None:
 
 
 def _output_head(model: LisaModel) -> nn.Module | None:
-    base = model.vlm.lora_base
+    base: Any = model.vlm.lora_base
     return base.get_output_embeddings() if base is not None and hasattr(base, "get_output_embeddings") else None
 
 
