@@ -177,6 +177,16 @@ def test_another_setting_is_refused_and_the_checkpoint_stays(scenes, tmp_path):
     assert sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*")) == before
 
 
+def test_an_older_checkpoint_can_be_gone_on_from_though_the_best_is_a_later_one(scenes, tmp_path, unbroken):
+    out = tmp_path / "run"
+    Trainer(settings(scenes, out, keep_last=9)).run()
+    first = RunFolder(out).checkpoints()[0]
+    assert (out / "best").resolve().name > first.name
+    Trainer(settings(scenes, out, keep_last=9, resume=str(first))).run()
+    assert same(weights(out), weights(unbroken[0])) and curve(out) == curve(unbroken[0])
+    assert same(weights(out, "best"), weights(unbroken[0], "best"))
+
+
 def test_other_data_is_refused(scenes, tmp_path):
     out, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(scenes, data)

@@ -200,6 +200,8 @@ class TrainConfig:
             yield f"--parallel fsdp cannot share out {tuning.quantization} weights: use ddp, or no quantization"
         if self.run.parallel == "fsdp" and self.speed.cpu_offload:
             yield "--parallel fsdp and --cpu-offload exclude each other"
+        if self.speed.cpu_offload and model.is_tiny:
+            yield "--cpu-offload is for models that are loaded from somewhere, not for --vlm-model-name tiny"
         if self.speed.cpu_offload and tuning.quantization is not None:
             yield f"--cpu-offload cannot move {tuning.quantization} weights: use one of the two"
 

@@ -73,4 +73,4 @@ def predict(
 
 
 def _device(model: LisaModel) -> torch.device:
-    return next(model.parameters()).device
+    return next(model.decoder.parameters()).device  # the VLM's weights may be kept elsewhere

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.tracking import filter_trackers
 from accelerate.utils import DistributedType, gather_object
 
 from lisa_core.errors import ConfigError
@@ -24,18 +25,16 @@ class Processes:
     Args:
         device: `auto`, `cpu` or `cuda`.
         trackers: names of accelerate's trackers to log to.
-        folder: where they may put files.
 
     Raises:
         ConfigError: if the device is not there, or fewer processes were started than asked for.
     """
 
-    def __init__(self, device: str, trackers: Sequence[str] = (), folder: str | None = None) -> None:
+    def __init__(self, device: str, trackers: Sequence[str] = ()) -> None:
+        self.trackers = list(trackers)
         self.accelerator = Accelerator(
             cpu=device == "cpu",
             mixed_precision="no",  # LisaModel has its own: the decoder must not compute in half precision
-            log_with=list(trackers) or None,
-            project_dir=folder,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         if device == "cuda" and self.accelerator.device.type != "cuda":
@@ -65,6 +64,11 @@ class Processes:
     def device(self) -> torch.device:
         """Where this process computes."""
         return self.accelerator.device
+
+    def put_logs_into(self, folder: str) -> None:
+        """Where trackers may put files."""
+        self.accelerator.project_configuration.set_directories(folder)
+        self.accelerator.log_with = filter_trackers(self.trackers, self.accelerator.logging_dir)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """The sums over all processes, the same on each."""

@@ -116,8 +116,9 @@ class Trainer:
         config = dataclasses.replace(config, model=resolve_sources(config.model))
         existing_folder(config.data.data, "data folder")
         check_trackers(config.run.track)
-        self.processes = Processes(config.run.device, config.run.track, config.run.output_dir or None)
+        self.processes = Processes(config.run.device, config.run.track)
         self.config = config = self._with_output(config)
+        self.processes.put_logs_into(config.run.output_dir)
         self.reporter = (reporter or Reporter()) if self.processes.is_main else Reporter()
         for remark in self.processes.remarks():
             self.reporter.line(remark)
@@ -491,8 +492,12 @@ class Trainer:
             for later in self.folder.checkpoints():
                 if later.name > found.name:
                     self.folder.remove(later)
+            if not (self.output / BEST).exists():  # it was one of those
+                (self.output / BEST).unlink(missing_ok=True)
             self.folder.point(LAST, found)
         self.processes.wait()
+        if not (self.output / BEST).exists():
+            self.position.best = None
         self.reporter.line(f"going on after step {self.position.step} ({found.name})")
 
     def _fingerprint(self) -> str:
