@@ -73,4 +73,5 @@ def predict(
 
 
 def _device(model: LisaModel) -> torch.device:
-    return next(model.decoder.parameters()).device  # the VLM's weights may be kept elsewhere
+    # What is offloaded is on no device between two passes.
+    return next(parameter.device for parameter in model.parameters() if not parameter.is_meta)
