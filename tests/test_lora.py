@@ -3,12 +3,15 @@ from __future__ import annotations
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, LlavaConfig
+from transformers import AutoModelForImageTextToText, LlamaConfig, LlamaForCausalLM, LlavaConfig
 
+from lisa_core.checkpoint import load_checkpoint
 from lisa_core.clip_llm import ClipLLM
+from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig, TuningConfig
 from lisa_core.errors import ConfigError
 from lisa_core.hf import HFVLM
 from lisa_core.lora import LoraSettings, add_lora, count_lora_parameters
+from lisa_core.trainer import Trainer
 
 
 @pytest.fixture
@@ -65,3 +68,36 @@ def test_a_family_that_names_no_layers_is_refused(vlm, monkeypatch):
     monkeypatch.setattr(ClipLLM, "lora_names", ("no_such_layer",))
     with pytest.raises(ConfigError, match="clip-llm names no layers for LoRA"):
         add_lora(vlm)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_adapters_is_small_beside_the_model_they_adapt(scenes, tmp_path):
+    """SmolLM2-135M's shape, with random weights: the checkpoint holds under 3% of the base's bytes."""
+    pair = ClipLLM.tiny()
+    shape = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    )
+    language = LlamaForCausalLM(shape)
+    assert sum(parameter.numel() for parameter in language.parameters()) == 134_515_008
+    name = ClipLLM(pair.vision, language, pair.image_processor, pair.tokenizer).save_pretrained(tmp_path / "pair")
+    config = TrainConfig(
+        model=ModelConfig(vlm="clip-llm", vlm_model_name=name, sam="tiny"),
+        tuning=TuningConfig(vlm_use_lora=True),
+        data=DataConfig(data=str(scenes), batch_size=2, max_train_samples=2, max_val_samples=1),
+        optim=OptimConfig(num_epochs=1),
+        run=RunConfig(output_dir=str(tmp_path / "run"), device="cpu"),
+    )
+    Trainer(config).run()
+    base = (tmp_path / "pair" / "language" / "model.safetensors").stat().st_size
+    held = (tmp_path / "run" / "best" / "model.safetensors").stat().st_size
+    assert held < 0.03 * base, held / base
+    again = load_checkpoint(tmp_path / "run")
+    assert any("lora_A" in key for key in again.state_dict())
+    adapter = sum(p.numel() for key, p in again.named_parameters() if "lora_" in key)
+    assert adapter == 30 * 16 * (576 + 576 + 576 + 192)
