@@ -161,6 +161,8 @@ def _load(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
         if len(text) > 1_000_000:
             raise ValueError("it is larger than a config can be")
+        if path.suffix == ".json":  # YAML takes all of JSON but characters that are escaped in two halves
+            return json.loads(text)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ValueError("references (*name) are not allowed")
         return yaml.load(text, Loader=_Loader)  # a safe loader
@@ -196,4 +198,5 @@ def _bounds(item: dataclasses.Field[Any]) -> Iterable[str]:
 
 
 def _yaml_value(value: Any) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+    text = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=10**6)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,149 @@
+"""Settings from presets, files, earlier runs and flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lisa_core.config import SECTIONS, TrainConfig
+from lisa_core.config_file import FIELD_SECTION, as_plain, read_settings, resolve, to_yaml
+from lisa_core.errors import ConfigError
+from lisa_core.presets import PRESETS
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
+
+
+def values_of(hint: Any) -> st.SearchStrategy[Any]:
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not Ellipsis]
+    if get_origin(hint) is tuple:
+        return st.lists(WORDS, max_size=3).map(tuple)
+    made = {
+        int: st.integers(-10, 10**6),
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        str: WORDS,
+        bool: st.booleans(),
+        type(None): st.none(),
+    }
+    return st.one_of([made[kind] for kind in kinds])
+
+
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        item.name: values_of(get_type_hints(cls)[item.name])
+        for cls in SECTIONS.values()
+        for item in dataclasses.fields(cls)
+        if item.name != "resume"
+    },
+)
+
+
+@given(SETTINGS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=15)
+def test_any_settings_come_back_from_yaml_and_json(tmp_path, given_settings):
+    resolved = resolve(given_settings)
+    (tmp_path / "run.yaml").write_text(to_yaml(resolved), encoding="utf-8")
+    (tmp_path / "run.json").write_text(json.dumps(as_plain(resolved.config)), encoding="utf-8")
+    for name in ("run.yaml", "run.json"):
+        assert resolve(file=str(tmp_path / name)).config == resolved.config
+
+
+def test_flags_override_the_file_the_file_the_preset_and_that_the_defaults(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("data:\n  batch-size: 3\nnum_epochs: 7\nlearning_rate: 1e-4\ntuning:\nvlm_option: image_fit=pad\n")
+    resolved = resolve({"num_epochs": 10}, str(path), "16gb")
+    config = resolved.config
+    assert config.optim.num_epochs == 10 and config.data.batch_size == 3
+    assert config.optim.learning_rate == 1e-4 and config.model.vlm_option == ("image_fit=pad",)
+    assert config.tuning.vlm_use_lora and config.optim.gradient_accumulation_steps == 8
+    origins = {name: resolved.origins[name] for name in ("num_epochs", "batch_size", "vlm_use_lora", "seed")}
+    assert origins == {"num_epochs": "flag", "batch_size": str(path), "vlm_use_lora": "preset 16gb", "seed": "default"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_preset_is_valid(name):
+    resolve(preset=name).config.validate()
+
+
+def test_an_unknown_preset_is_one_line():
+    with pytest.raises(ConfigError, match="--preset 12gb is not known: choose among 8gb, 16gb, 24gb"):
+        resolve(preset="12gb")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("batchsize: 3", "batchsize is no setting, did you mean batch_size?"),
+        ("model: {batch_size: 3}", "batch_size belongs to the section data, not model"),
+        ("batch_size: 3\ndata: {batch_size: 4}", "batch_size is given twice"),
+        ("batch_size: 3\nbatch_size: 4", "batch_size is given twice"),
+        ("- 1", "must hold settings by name, not a list"),
+        ("a: &x [1]\nb: *x", "references"),
+        ("{" * 5000, "cannot be read"),
+        ("a: !!python/object/apply:os.system ['true']", "cannot be read"),
+        ("3: 4", "the name 3 is no text"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_what_is_no_config_is_one_line_that_names_the_file(tmp_path, content, said):
+    path = tmp_path / "run.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        read_settings(path)
+    assert said in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_other_bytes_than_text_and_files_that_are_not_there(tmp_path):
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    for name in ("bytes", "absent", "."):
+        with pytest.raises(ConfigError, match=r"cannot be read|there is no config file"):
+            read_settings(tmp_path / name)
+
+
+def test_an_empty_file_sets_nothing(tmp_path):
+    (tmp_path / "run.yaml").write_text("# nothing\n")
+    assert resolve(file=str(tmp_path / "run.yaml")).config == TrainConfig()
+
+
+def test_a_wrong_value_is_refused_as_a_flag_s_would_be(tmp_path):
+    (tmp_path / "run.yaml").write_text("batch_size: many\nfusion: sideways\n")
+    with pytest.raises(
+        ConfigError, match=r"--fusion is 'sideways', must be one of.*--batch-size is 'many', must be int"
+    ):
+        resolve(file=str(tmp_path / "run.yaml")).config.validate()
+
+
+def test_a_run_that_is_gone_on_with_brings_its_settings(trained):
+    run = trained.folder / "run"
+    for path in (run, run / "last", next((run / "checkpoints").iterdir())):
+        config = resolve({"resume": str(path), "num_workers": 1}).config
+        assert (
+            config.optim.seed == 3
+            and config.data.num_workers == 1
+            and config.run.output_dir == str(path)[:0] + str(run if path == run else path.resolve().parents[1])
+        )
+    with pytest.raises(ConfigError, match=r"there is no run with a config\.json"):
+        resolve({"resume": str(trained.folder / "scenes")})
+
+
+def test_every_setting_has_one_section():
+    assert len(FIELD_SECTION) == sum(len(dataclasses.fields(cls)) for cls in SECTIONS.values())
+
+
+def test_a_written_file_is_yaml_with_every_setting(invoke_config):
+    text = invoke_config
+    assert yaml.safe_load(text)["model"] == {"vlm": "smolvlm"}
+    assert all(f"{name}: " in text for name in FIELD_SECTION)
+
+
+@pytest.fixture
+def invoke_config() -> str:
+    return to_yaml(resolve({"vlm": "smolvlm"}))
