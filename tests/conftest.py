@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -96,6 +97,36 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
         return path if path.is_dir() else small_models.save(architecture, path)
 
     return save
+
+
+@pytest.fixture(scope="session")
+def small_vlm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Small checkpoints of the families' own real classes, as `--vlm-model-name` takes them; not to be written to."""
+    names: dict[str, str] = {}
+
+    def name_of(family: str) -> str:
+        import torch
+
+        from lisa_core.registry import get_registry
+
+        if family not in names:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                vlm = get_registry().load_vlm_class(family).tiny()
+            names[family] = vlm.save_pretrained(tmp_path_factory.mktemp(family) / "vlm")
+        return names[family]
+
+    return name_of
+
+
+@pytest.fixture(scope="session")
+def small_run() -> Callable[..., Any]:
+    """`make(folder, model_config, tuning_config)` makes a run's folder as training leaves it; see small_runs.py."""
+    location = importlib.util.spec_from_file_location("small_runs", Path(__file__).parent / "small_runs.py")
+    assert location is not None and location.loader is not None
+    small_runs = importlib.util.module_from_spec(location)
+    location.loader.exec_module(small_runs)
+    return small_runs.make_run
 
 
 @pytest.fixture(scope="session")

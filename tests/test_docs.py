@@ -13,13 +13,17 @@ import pytest
 
 import lisa_core
 from lisa_core import testing
+from lisa_core.data.jsonl import FIELDS
+from lisa_core.formats import BUILTIN_FORMATS
 from lisa_core.testing import run_checks
 from lisa_example_vlm.vlm import InternVL
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "write-an-adapter.md"
 EXAMPLE = ROOT / "examples" / "lisa_example_vlm"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+HELPS: dict[tuple[str, ...], str] = {}
+"""Help pages by command, each asked for once."""
 SOURCES = "\n".join(path.read_text() for path in [*EXAMPLE.rglob("*.py"), EXAMPLE / "pyproject.toml"])
 
 
@@ -63,19 +67,18 @@ def test_the_failed_check_it_shows_is_what_the_kit_says():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_it_names_exist_with_their_options(page, run_lisa):
-    helps: dict[tuple[str, ...], str] = {}
     groups = ("config", "data", "plugins")
     for words in commands(page):
         command = tuple(word for word in words[1:3] if re.fullmatch(r"[a-z]+", word))
         if command[0] not in groups:
             command = command[:1]
         if command == ("plugins",) or command[0] not in groups or len(command) == 2:
-            if command not in helps:
+            if command not in HELPS:
                 result = run_lisa(*command, "--help", COLUMNS="200")
                 assert result.returncode == 0, words
-                helps[command] = result.stdout
+                HELPS[command] = result.stdout
             for option in (word for word in words if word.startswith("--")):
-                assert option.partition("=")[0] in helps[command], f"{' '.join(words)}: no {option}"
+                assert option.partition("=")[0] in HELPS[command], f"{' '.join(words)}: no {option}"
 
 
 def test_the_table_of_adapter_lengths_is_that_of_the_files():
@@ -104,3 +107,17 @@ def test_every_method_an_adapter_may_override_is_in_the_guide():
                 assert name in text, f"docs/write-an-adapter.md says nothing of {cls.__name__}.{name}"
     for name in ("VLMSuite", "run_checks"):
         assert name in testing.__all__
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in BUILTIN_FORMATS])
+def test_every_dataset_format_has_a_page_with_a_command_and_a_line_in_the_index(name):
+    page = ROOT / "docs" / "formats" / f"{'refer' if name.startswith('refer-') else name}.md"
+    text = page.read_text()
+    assert f"--data-format {name}" in text or f"`{name}`" in text
+    assert any(words[1] == "train" for words in commands(page)) and re.search(r"^    \S+/$", text, re.MULTILINE)
+    assert f"(formats/{page.name})" in (ROOT / "docs" / "data.md").read_text()
+
+
+def test_the_fields_of_our_own_format_are_those_the_page_lists():
+    text = (ROOT / "docs" / "formats" / "jsonl.md").read_text()
+    assert tuple(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == FIELDS

@@ -14,9 +14,12 @@ from lisa_core.build import build_model, sam_size
 from lisa_core.config import ModelConfig
 from lisa_core.data import IGNORE, Example, Sample, SegmentationDataset, open_dataset
 from lisa_core.data.collate import Collator
-from lisa_core.errors import DataError
+from lisa_core.errors import ConfigError, DataError
 from lisa_core.evaluator import EvaluationResult, Judged, evaluate
-from lisa_core.inference import encode, predict
+from lisa_core.inference import encode, predict, predict_generated
+from lisa_core.predictions import read_predictions, write_predictions
+from lisa_core.prompts import answer
+from lisa_core.scored_predictions import evaluate_predictions
 from lisa_core.segmenter import Segmenter
 
 CONFIG = ModelConfig(vlm="clip-llm", vlm_model_name="tiny")
@@ -213,6 +216,7 @@ def test_a_model_in_training_is_put_into_evaluation_mode(model, collator):
 def test_the_result_is_plain_data(model, collator):
     record = run(model, collator, Pictures(("a", "one", LEFT), ("a", "two", RIGHT)))[0].to_dict()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert EvaluationResult.from_dict(record).to_dict() == record
     assert {
         "giou",
         "ciou",
@@ -223,3 +227,112 @@ def test_the_result_is_plain_data(model, collator):
         "blank_giou",
         "baselines",
     } <= record.keys()
+
+
+class Speaking:
+    """`VLM.generate` that continues each question as `replies` says."""
+
+    def __init__(self, vlm, **replies: str) -> None:
+        self.vlm = vlm
+        self.replies = replies
+
+    def __call__(self, batch, max_new_tokens):
+        rows = []
+        for ids, mask in zip(batch["input_ids"], batch["attention_mask"]):
+            prompt = ids[mask.bool()]
+            asked = self.vlm.tokenizer.decode(prompt)
+            (said,) = [reply for word, reply in self.replies.items() if word in asked]
+            new = self.vlm.tokenizer(said, add_special_tokens=False)["input_ids"][:max_new_tokens]
+            rows.append(torch.cat([prompt, torch.tensor(new, dtype=torch.long)]))
+        return rows
+
+
+@pytest.fixture
+def speaking(model, monkeypatch):
+    def script(**replies: str) -> None:
+        monkeypatch.setattr(model.vlm, "generate", Speaking(model.vlm, **replies))
+
+    return script
+
+
+def test_a_generated_answer_that_is_the_given_one_draws_the_same_mask(model, collator, speaking):
+    dataset = Pictures(("a", "one", LEFT), ("b", "two", RIGHT), ("a", "three", RIGHT))
+    speaking(one=f" {answer()}", two=f" {answer()}", three=f" {answer()}")
+    forced, given = run(model, collator, dataset, keep_masks=True, blank=False)
+    generated, said = run(model, collator, dataset, protocol="generated", keep_masks=True, blank=False)
+    for a, b in zip(given, said):
+        assert a.example.sample == b.example.sample and (a.mask != b.mask).mean() < 0.002
+    assert generated.giou == pytest.approx(forced.giou, abs=0.005) and generated.unanswered == []
+    assert [mask.reply for mask in generated.masks] == [" It is [SEG]."] * 3
+    assert [mask.reply for mask in forced.masks] == [None] * 3
+    assert [a.score for a in generated.records] == pytest.approx([a.score for a in forced.records], abs=1e-3)
+
+
+def test_no_seg_is_an_empty_mask_and_several_are_united(model, collator, speaking):
+    dataset = Pictures(("a", "one", LEFT), ("a", "two", RIGHT), ("b", "three", (0, 0, 0, 0)), ("b", "four", LEFT))
+    speaking(one=" There is none.", two=" [SEG] and [SEG].", three="", four=" [SEG]")
+    result, judged = run(model, collator, dataset, protocol="generated", keep_masks=True, blank=False)
+    by_text = {j.example.sample.text: j for j in judged}
+    assert not by_text["one"].mask.any() and by_text["one"].iou == 0.0
+    assert not by_text["three"].mask.any() and by_text["three"].iou == 1.0, "nothing to find, nothing drawn"
+    assert result.unanswered == ["0#0", "2#0"] and result.metrics.n == 4
+    assert [record.score is None for record in result.records] == [True, False, True, False]
+    encoded = encode(model, collator, [by_text["two"].example.image])
+    (reply,) = predict_generated(model, collator, encoded, ["Segment two."], [0])
+    parts = [(prediction.logits > 0).numpy() for prediction in reply.masks]
+    assert len(parts) == 2 and np.array_equal(by_text["two"].mask, parts[0] | parts[1])
+    assert len(result.masks[1].instances) == 2 and result.masks[3].instances == []
+    assert result.records[1].score == pytest.approx(sum(min(max(p.iou, 0), 1) for p in reply.masks) / 2, abs=1e-5)
+
+
+def test_a_model_s_own_generation_is_cut_at_the_longest_answer(model, collator):
+    encoded = encode(model, collator, [Pictures(("a", "one", LEFT)).load(0).image])
+    replies = predict_generated(model, collator, encoded, ["Segment one.", "Segment it."], [0, 0], max_new_tokens=4)
+    assert len(replies) == 2
+    for reply in replies:
+        words = collator.vlm.tokenizer(reply.text, add_special_tokens=False)["input_ids"]
+        assert len(words) <= 4 and len(reply.masks) == words.count(model.vlm.seg_token_id)
+
+
+def test_late_fusion_has_no_answer_to_generate(scenes):
+    config = ModelConfig(vlm="clip-llm", vlm_model_name="tiny", fusion="late")
+    late = build_model(config)
+    with pytest.raises(ConfigError, match="--fusion late the model draws without answering"):
+        run(late, Collator(late.vlm, config, sam_size(config)), Pictures(("a", "one", LEFT)), protocol="generated")
+
+
+def test_masks_that_were_kept_score_the_same_from_a_file(model, collator, scenes, tmp_path):
+    dataset = open_dataset(scenes, "val", "first")
+    result, judged = run(model, collator, dataset, boundary=True, keep_masks=True, blank=False)
+    path = tmp_path / "masks.jsonl"
+    write_predictions(path, result.masks)
+    again = evaluate_predictions(dataset, read_predictions(path))
+    assert again.records == result.records and again.to_dict() == result.to_dict()
+    assert [record.boundary_iou is not None for record in again.records] == [True] * len(dataset)
+    drawn = {j.example.sample.id: j.mask for j in judged}
+    for mask in result.masks:
+        assert np.array_equal(mask.drawn(*drawn[mask.id].shape).mask, drawn[mask.id])
+
+
+class Share:
+    """One of two processes, of which the other's tally is at hand."""
+
+    world_size = 2
+
+    def __init__(self, rank: int, tallies: dict[int, object]) -> None:
+        self.rank = rank
+        self.tallies = tallies
+
+    def gather(self, items):
+        self.tallies[self.rank] = items[0]
+        return [self.tallies[rank] for rank in sorted(self.tallies)]
+
+
+def test_shared_among_processes_every_sentence_counts_once(model, collator):
+    dataset = Pictures(*((name, text, box) for name in "abcde" for text, box in (("one", LEFT), ("two", RIGHT))))
+    alone, _ = run(model, collator, dataset, batch_size=4, keep_masks=True)  # three batches for two processes
+    tallies: dict[int, object] = {}
+    for rank in (1, 0):
+        together, _ = run(model, collator, dataset, batch_size=4, keep_masks=True, processes=Share(rank, tallies))
+    assert together.records == alone.records and together.masks == alone.masks
+    assert together.to_dict() == alone.to_dict() and together.metrics.n == 10

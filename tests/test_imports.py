@@ -19,22 +19,25 @@ PLUGIN_FILES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 # From the bottom up. A module may import what stands in its own line or further up this list, never further down;
 # a package (`data`) stands for all its modules.
 LAYERS = """
-errors types
-hookspecs settings
+errors run_files run_log types
+formats hookspecs settings
 model_config
 config discovery registry
-presets scaffold sources
+presets scaffold sources vetting
 config_file
-families
-catalogue
+families run_history savings
+catalogue plots run_comparison
 vlm
-determinism interrupts processes provenance
-clip_llm connectors generic geometry hf loading lora losses metrics prompts quantize sam seg text tiny
-data levers model objective outputs report sharding tracking
-architectures build inference optim precision tuning
-cards checkpoint
-evaluator launch progress segmenter training_state
-engine out_of_memory run_folder testing
+determinism interrupts processes provenance vision_size
+bootstrap boundary listening matching measures metrics records run_lengths summary
+clip_llm connectors generic geometry hf loading lora losses packed prompts quantize sam seg text tiny
+activations data levers model objective outputs report sharding static_memory tracking
+evaluation evaluation_comparison evaluation_file html_comparison html_page html_report html_samples predictions scored_predictions scoring svg
+architectures build inference optim precision skeleton tuning
+cards checkpoint estimate
+export hub hub_errors merge model_card run_facts staging standalone unload
+evaluator fit launch progress segmenter training_state
+deepspeed_engine deepspeed_settings engine out_of_memory run_folder testing
 trainer
 cli
 __main__ train

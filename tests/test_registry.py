@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lisa_core.data import SegmentationDataset
 from lisa_core.errors import PluginError
+from lisa_core.formats import BUILTIN_FORMATS
 from lisa_core.registry import CLIP_LLM, GENERIC, KNOWN_PLUGINS, PluginRecord, Registry, get_registry
 
 FIXTURES = ["good", "broken_import", "raising_hook", "bad_api"]
@@ -34,7 +36,8 @@ def test_core_offers_its_own_family_and_format_without_any_plugin() -> None:
     registry = Registry({"LISA_PLUGINS": ""})
     builtin = registry.plugins[0]
     assert (builtin.name, builtin.distribution, builtin.status, builtin.error) == ("builtin", "lisa-core", "ok", None)
-    assert list(registry.vlms) == ["clip-llm", "generic"] and list(registry.datasets) == ["reasonseg"]
+    assert list(registry.vlms) == ["clip-llm", "generic"]
+    assert list(registry.datasets) == [spec.name for spec in BUILTIN_FORMATS]
     assert registry.vlm_spec("clip-llm").default_checkpoint.count("+") == 1
     assert registry.dataset_spec("reasonseg").target == "lisa_core.data.reasonseg:ReasonSeg"
 
@@ -42,6 +45,8 @@ def test_core_offers_its_own_family_and_format_without_any_plugin() -> None:
 def test_what_core_offers_can_be_loaded() -> None:
     registry = Registry({"LISA_PLUGINS": ""})
     assert registry.load_dataset_class("reasonseg").__name__ == "ReasonSeg"
+    for spec in BUILTIN_FORMATS:
+        assert issubclass(registry.load_dataset_class(spec.name), SegmentationDataset)
     assert registry.load_vlm_class("clip-llm").__name__ == "ClipLLM"
 
 
@@ -109,6 +114,14 @@ def test_a_builtin_family_cannot_be_taken_over_silently(site) -> None:
     assert "lisa-core" in message and "lisa-usurper 1.0" in message and "`pip uninstall lisa-usurper`" in message
     assert "pip uninstall lisa-core" not in message
     assert registry.dataset_spec("reasonseg")
+
+
+def test_a_builtin_format_cannot_be_taken_over_silently(site) -> None:
+    source = HOOK.replace("lisa_vlms", "lisa_datasets") + "return [DatasetSpec('coco', 'a.b:C', 'Mine')]"
+    site.write("lisa_usurper", source)
+    with pytest.raises(PluginError, match=r"dataset format 'coco' is claimed by lisa-core .* and lisa-usurper 1\.0"):
+        Registry().dataset_spec("coco")
+    assert Registry().dataset_spec("jsonl")
 
 
 def test_two_entry_points_of_one_package_that_clash_are_told_apart(site) -> None:

@@ -14,6 +14,7 @@ from lisa_core.hookspecs import hookimpl
 from lisa_core.types import API_VERSION, DatasetSpec, FamilyOption, KnownCheckpoint, VLMSpec
 
 if TYPE_CHECKING:
+    from lisa_core.data.base import Example, Sample, SegmentationDataset, load_image
     from lisa_core.hf import HFVLM
     from lisa_core.model import LisaModel
     from lisa_core.segmenter import Segmentation, Segmenter
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         tiny_tokenizer,
         tiny_vision_config,
     )
+    from lisa_core.vision_size import check_side, resize_vision_tower
     from lisa_core.vlm import SEG_TOKEN, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
     __version__: str
@@ -43,21 +45,27 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DatasetSpec",
+    "Example",
     "FamilyOption",
     "ImageFeatures",
     "KnownCheckpoint",
     "LisaError",
     "LisaModel",
     "PluginError",
+    "Sample",
     "Segmentation",
+    "SegmentationDataset",
     "Segmenter",
     "VLMDims",
     "VLMOutput",
     "VLMSpec",
     "__version__",
+    "check_side",
     "full_content",
     "grid_positions",
     "hookimpl",
+    "load_image",
+    "resize_vision_tower",
     "tiny_text_config",
     "tiny_tokenizer",
     "tiny_vision_config",
@@ -65,11 +73,14 @@ __all__ = [
 
 _LAZY = {
     "Batch": "lisa_core.vlm",
+    "Example": "lisa_core.data.base",
     "HFVLM": "lisa_core.hf",
     "ImageFeatures": "lisa_core.vlm",
     "LisaModel": "lisa_core.model",
     "SEG_TOKEN": "lisa_core.vlm",
+    "Sample": "lisa_core.data.base",
     "Segmentation": "lisa_core.segmenter",
+    "SegmentationDataset": "lisa_core.data.base",
     "Segmenter": "lisa_core.segmenter",
     "TINY_IMAGE": "lisa_core.tiny",
     "TINY_PATCH": "lisa_core.tiny",
@@ -77,8 +88,11 @@ _LAZY = {
     "VLM": "lisa_core.vlm",
     "VLMDims": "lisa_core.vlm",
     "VLMOutput": "lisa_core.vlm",
+    "check_side": "lisa_core.vision_size",
     "full_content": "lisa_core.vlm",
     "grid_positions": "lisa_core.tiny",
+    "load_image": "lisa_core.data.base",
+    "resize_vision_tower": "lisa_core.vision_size",
     "tiny_text_config": "lisa_core.tiny",
     "tiny_tokenizer": "lisa_core.tiny",
     "tiny_vision_config": "lisa_core.tiny",

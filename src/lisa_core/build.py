@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lisa_core.errors import ConfigError
-from lisa_core.families import is_pair, option_values, resolve_family
+from lisa_core.families import is_pair, option_values, pair_halves, resolve_family
 from lisa_core.model import LisaModel
 from lisa_core.model_config import TINY, ModelConfig
 from lisa_core.registry import get_registry
@@ -36,7 +36,7 @@ def resolve_sources(config: ModelConfig) -> ModelConfig:
     for name in ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint"):
         value = getattr(config, name)
         if value is not None and value != TINY:
-            parts = value.split("+") if name == "vlm_model_name" and is_pair(value) else [value]
+            parts = pair_halves(value) if name == "vlm_model_name" and is_pair(value) else [value]
             changes[name] = "+".join(_absolute(part) for part in parts)
     if config.vlm_model_name is None and (config.use_vlm or config.image_encoder_model_name is None):
         changes["vlm_model_name"] = vlm_source(config)
@@ -87,9 +87,9 @@ def build_vlm(
         )
     else:
         vlm = cls.from_config(vlm_folder) if vlm_folder is not None else cls.tiny()
-    vlm.configure(**option_values(config.vlm, config.vlm_option))
     if config.img_size is not None:
         vlm.resize_images(config.img_size)
+    vlm.configure(**option_values(config.vlm, config.vlm_option))
     return vlm
 
 

@@ -25,11 +25,14 @@ from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.registry import get_registry
 from lisa_core.settings import from_dict, problems
 from lisa_core.tuning import apply_tuning
+from lisa_core.vetting import vet
 
 META_FILE = "lisa.json"
 WEIGHTS_FILE = "model.safetensors"
 VLM_FOLDER = "vlm"
 FORMAT_VERSION = 1
+SOURCES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint")
+"""The settings of a model that name files or hub repositories."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,10 @@ def _write(
     stale = folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    save_file(state_to_save(model) if weights is None else weights, fresh / WEIGHTS_FILE, metadata={"format": "pt"})
+    weights = state_to_save(model) if weights is None else weights
+    write_files(fresh, model.config, model.tuning, weights, {"progress": progress})
     if model.config.is_tiny:
         model.vlm.save_config(fresh / VLM_FOLDER)
-    record = get_registry().vlms[model.config.vlm].record
-    meta = {
-        "format_version": FORMAT_VERSION,
-        "plugin": {"family": model.config.vlm, "distribution": record.distribution, "version": record.version},
-        "model": dataclasses.asdict(model.config),
-        "tuning": dataclasses.asdict(model.tuning),
-        "progress": progress,
-    }
-    (fresh / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     if write_more is not None:
         write_more(fresh)
     for path in [*sorted(fresh.rglob("*")), fresh]:
@@ -107,6 +102,30 @@ def _write(
     fresh.rename(folder)
     sync(folder.parent)
     shutil.rmtree(stale, ignore_errors=True)
+
+
+def write_files(
+    folder: Path, config: ModelConfig, tuning: TuningConfig, weights: dict[str, Tensor], facts: dict[str, Any]
+) -> None:
+    """Write a checkpoint's weights and description into a folder that is there; nobody may rely on them yet.
+
+    Args:
+        folder: holds no checkpoint yet.
+        config: what the model is built from.
+        tuning: which adapters and which quantization it has.
+        weights: CPU tensors by name.
+        facts: JSON-able; further entries of the description.
+    """
+    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    record = get_registry().vlms[config.vlm].record
+    meta = {
+        "format_version": FORMAT_VERSION,
+        "plugin": {"family": config.vlm, "distribution": record.distribution, "version": record.version},
+        "model": dataclasses.asdict(config),
+        "tuning": dataclasses.asdict(tuning),
+        **facts,
+    }
+    (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
@@ -151,14 +170,28 @@ def _read_description(path: Path) -> tuple[ModelConfig, TuningConfig, dict[str, 
 
 
 def local_sources(config: ModelConfig, folder: Path) -> ModelConfig:
-    """The config with names that start with `./`, as those of an exported model, found in the checkpoint's folder."""
-    changes: dict[str, Any] = {}
-    for name in ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint"):
+    """The config with names that start with `./`, as those of an exported model, found in the checkpoint's folder.
+
+    Raises:
+        CheckpointError: if one of them is not inside of it.
+    """
+    # Not resolved: in the hub's cache the files are links to others, whose names say nothing.
+    root, changes = os.path.abspath(folder), dict[str, Any]()
+    for name in SOURCES:
         value = getattr(config, name)
         if value is not None and value.startswith("./"):
-            parts = (str((folder / part).resolve()) for part in value.split("+"))
+            parts = [os.path.abspath(os.path.join(root, part)) for part in value.split("+")]
+            if any(os.path.commonpath([root, part]) != root for part in parts):
+                raise CheckpointError(f"{folder} names {value}, which is outside of it: use another checkpoint")
             changes[name] = "+".join(parts)
     return dataclasses.replace(config, **changes)
+
+
+def own_parts(checkpoint: Checkpoint) -> list[Path]:
+    """What the model is built from and lies in the checkpoint's own folder: folders and files."""
+    named = [checkpoint.meta["model"].get(name) for name in SOURCES]
+    parts = [part for value in named if value is not None and value.startswith("./") for part in value.split("+")]
+    return [checkpoint.folder / part for part in dict.fromkeys([VLM_FOLDER, *parts])]
 
 
 def load_checkpoint(path: str | Path) -> LisaModel:
@@ -168,6 +201,19 @@ def load_checkpoint(path: str | Path) -> LisaModel:
         CheckpointError: if the checkpoint is missing, damaged, or its plugin is not installed.
     """
     checkpoint = find_checkpoint(path)
+    model = build_base(checkpoint, checkpoint.tuning.quantization)
+    apply_tuning(model, checkpoint.tuning)
+    load_weights(model, checkpoint)
+    return model.eval()
+
+
+def build_base(checkpoint: Checkpoint, quantization: str | None) -> LisaModel:
+    """The model around a checkpoint's weights: what was there before training, without adapters.
+
+    Raises:
+        CheckpointError: if its plugin is not installed, or a part that lies beside its weights is not to be trusted.
+        ConfigError: if a part that lies elsewhere cannot be loaded.
+    """
     config = checkpoint.model_config
     family = config.vlm
     if family not in get_registry().vlms:
@@ -177,14 +223,13 @@ def load_checkpoint(path: str | Path) -> LisaModel:
             "(`lisa plugins` shows what is installed)"
         )
     vlm_folder = checkpoint.folder / VLM_FOLDER
+    for part in own_parts(checkpoint):
+        vet(part)
     # SAM's own file has nothing to add where only its decoder is used: that was trained, and is in our file.
     source = config if config.mask_features == "sam" else dataclasses.replace(config, sam_checkpoint=None)
-    tuning = checkpoint.tuning
-    model = build_model(source, vlm_folder if vlm_folder.is_dir() else None, tuning.quantization)
+    model = build_model(source, vlm_folder if vlm_folder.is_dir() else None, quantization)
     model.config = config
-    apply_tuning(model, tuning)
-    load_weights(model, checkpoint)
-    return model.eval()
+    return model
 
 
 def read_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -262,16 +307,41 @@ def state_to_save(model: LisaModel) -> dict[str, Tensor]:
     """
     recoverable = _recoverable_prefixes(model)
     trained = {name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.requires_grad}
-    # Cloned: tied weights share memory, which safetensors refuses to store.
-    return {
-        key: whole(value.detach()).cpu().clone().contiguous()
-        for key, value in model.state_dict().items()
-        if key in trained or not key.startswith(recoverable)
-    }
+    return storable(
+        {
+            key: value
+            for key, value in model.state_dict(keep_vars=True).items()
+            if key in trained or not key.startswith(recoverable)
+        }
+    )
+
+
+def storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as safetensors takes them: whole, on the CPU, in one piece each.
+
+    What is all this already stays where it is; of tensors that share memory, which safetensors refuses to store, all
+    but the first are copied.
+    """
+    result: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for key, value in tensors.items():
+        value = whole(value).detach().cpu().contiguous()
+        storage = value.untyped_storage()
+        # A part of a larger storage would be taken for one that shares it.
+        if storage.data_ptr() in seen or storage.nbytes() != value.nbytes:
+            value = value.clone()
+        seen.add(value.untyped_storage().data_ptr())
+        result[key] = value
+    return result
 
 
 def whole(value: Tensor) -> Tensor:
     """A tensor that may be one process's share of a larger one, put together."""
+    if hasattr(value, "ds_id"):  # DeepSpeed's ZeRO stage 3
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters(value):
+            return value.detach().cpu().clone()
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from lisa_core.errors import ConfigError
+from lisa_core.families import pair_halves
 from lisa_core.loading import load_errors
 from lisa_core.quantize import QUANTIZATIONS, make_trainable, quantization_config, refuse_unless
 from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text, starts_itself
@@ -36,6 +37,7 @@ from lisa_core.tiny import (
     tiny_tokenizer,
     tiny_vision_config,
 )
+from lisa_core.vision_size import resize_vision_tower
 from lisa_core.vlm import VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
 # Used when the tokenizer has no chat template of its own, as base models do not.
@@ -86,30 +88,31 @@ class ClipLLM(VLM):
             ConfigError: if either half cannot be loaded.
         """
         refuse_unless(quantization, cls.quantizations, cls.family)
-        image_name, plus, text_name = model_name.partition("+")
-        if not plus or not image_name or not text_name:
+        image_name, text_name = pair_halves(model_name) if "+" in model_name else ("", "")
+        if not image_name or not text_name:
             raise ConfigError(
                 f"clip-llm needs two models, not {model_name}: "
                 "use --image-encoder-model-name and --text-encoder-model-name"
             )
         with load_errors(image_name):
-            config = AutoConfig.from_pretrained(image_name)
+            config = AutoConfig.from_pretrained(image_name, trust_remote_code=False)
             loader: Any = _VISION_HALVES.get(config.model_type, AutoModel)
-            vision = loader.from_pretrained(image_name, dtype=dtype)
-            image_processor = AutoImageProcessor.from_pretrained(image_name)
+            vision = loader.from_pretrained(image_name, dtype=dtype, trust_remote_code=False)
+            image_processor = AutoImageProcessor.from_pretrained(image_name, trust_remote_code=False)
             if not all(hasattr(vision.config, name) for name in ("hidden_size", "image_size", "patch_size")):
                 raise ConfigError(
                     f"{image_name} ({config.model_type}) is not a plain vision transformer: use CLIP, SigLIP or DINOv2"
                 )
         with load_errors(text_name):
-            language_options: dict[str, Any] = {"dtype": dtype}
+            language_options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False}
             if quantization is not None:
+                text_config = AutoConfig.from_pretrained(text_name, trust_remote_code=False)
                 with torch.device("meta"):
-                    skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(text_name))
+                    skeleton = AutoModelForCausalLM.from_config(text_config)
                 parts = quantization_config(quantization, skeleton, skeleton.base_model, dtype)
                 language_options["quantization_config"] = parts
             language = AutoModelForCausalLM.from_pretrained(text_name, **language_options)
-            tokenizer = AutoTokenizer.from_pretrained(text_name)
+            tokenizer = AutoTokenizer.from_pretrained(text_name, trust_remote_code=False)
         make_trainable(language)
         return cls(vision, language, image_processor, tokenizer)
 
@@ -117,11 +120,14 @@ class ClipLLM(VLM):
     def from_config(cls, folder: Path) -> ClipLLM:
         """Build the two halves described in `folder`, with random weights."""
         with load_errors(str(folder)):
+            vision, language = (
+                AutoConfig.from_pretrained(folder / half, trust_remote_code=False) for half in ("vision", "language")
+            )
             return cls(
-                AutoModel.from_config(AutoConfig.from_pretrained(folder / "vision")),
-                AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder / "language")),
-                AutoImageProcessor.from_pretrained(folder / "vision"),
-                AutoTokenizer.from_pretrained(folder / "language"),
+                AutoModel.from_config(vision),
+                AutoModelForCausalLM.from_config(language),
+                AutoImageProcessor.from_pretrained(folder / "vision", trust_remote_code=False),
+                AutoTokenizer.from_pretrained(folder / "language", trust_remote_code=False),
             )
 
     @classmethod
@@ -158,6 +164,10 @@ class ClipLLM(VLM):
         """Hidden sizes of the two halves."""
         text = self.language.config.get_text_config().hidden_size
         return VLMDims(vision=self.vision.config.hidden_size, text=text)
+
+    def resize_images(self, side: int) -> None:
+        """Fit the tower's positions to another size; `preprocess` asks the tower for it."""
+        resize_vision_tower(self.vision, side)
 
     @property
     def vision_tower(self) -> nn.Module:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lisa_core.errors import ConfigError
+from lisa_core.formats import HF_PREFIX
 from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.settings import problems, setting
 
@@ -17,9 +18,8 @@ from lisa_core.settings import problems, setting
 class DataConfig:
     """Data"""
 
-    data: str = setting(
-        "data", "Folder in ReasonSeg layout: DIR/train and DIR/val with X.jpg beside X.json, or DIR/train.json."
-    )
+    data: str = setting("data", "Folder of the dataset, in any of the formats docs/data.md lists; or hf:ORG/NAME.")
+    data_format: str = setting("auto", "Format of the data (`lisa plugins` lists them); auto: told from the folder.")
     batch_size: int = setting(16, "Sentences per device and micro-step.", low=1)
     sentences_per_image: int = setting(
         4,
@@ -142,9 +142,10 @@ class RunConfig:
     num_processes: int | None = setting(
         None, "Start so many processes on this machine, one per GPU (or share of the CPU).", low=1
     )
-    parallel: Literal["auto", "ddp", "fsdp"] = setting(
+    parallel: Literal["auto", "ddp", "fsdp", "deepspeed"] = setting(
         "auto",
-        "Several processes: each holds the whole model (ddp), or a share of it (fsdp). auto: as launched.",
+        "Several processes: each holds the whole model (ddp), a share of it (fsdp), or a share of what DeepSpeed's ZeRO "
+        "stage says (deepspeed; 2: optimizer and gradients). auto: as launched.",
     )
     track: tuple[str, ...] = setting(
         (), "Also log to tensorboard, wandb, trackio, mlflow, ... (what accelerate knows); may be repeated."
@@ -234,3 +235,8 @@ def existing_folder(path: str | Path, what: str) -> Path:
     if not folder.is_dir():
         raise ConfigError(f"{what} {folder} does not exist or is not a folder: check the path")
     return folder
+
+
+def existing_data(data: str) -> str | Path:
+    """The data folder as a Path, or a name of the hub (`hf:ORG/NAME`) as it is; raises ConfigError if there is none."""
+    return data if data.startswith(HF_PREFIX) else existing_folder(data, "data folder")

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lisa_core.config import TrainConfig
 from lisa_core.inference import to_device
 from lisa_core.levers import offload
-from lisa_core.model import LisaModel
+from lisa_core.model import LisaModel, LisaOutput
 from lisa_core.objective import loss_terms, loss_weights, term_counts
 from lisa_core.optim import build_optimizer, build_schedule
 from lisa_core.precision import grad_scaler
@@ -49,8 +49,18 @@ class Step:
         return self.record["giou"] * self.record["masks"]
 
 
+def strategy(config: TrainConfig, processes: Processes) -> str:
+    """How the processes share the work: `ddp`, `fsdp`, or DeepSpeed's `zero1`, `zero2` or `zero3`."""
+    if processes.zero_stage is not None:
+        return f"zero{processes.zero_stage}"
+    shares = config.run.parallel == "fsdp" or (config.run.parallel == "auto" and processes.wants_fsdp)
+    return "fsdp" if shares else "ddp"
+
+
 class Engine:
     """Model, optimizer, schedule and scaler of a run.
+
+    `wrapped` is the model as it trains, `inference_model` as evaluation calls it.
 
     Args:
         model: built, tuned, in its precision; is moved to the device.
@@ -64,12 +74,11 @@ class Engine:
         self.processes = processes
         self.weights = loss_weights(config.loss)
         self.max_grad_norm = config.optim.max_grad_norm
-        self.is_sharded = config.run.parallel == "fsdp" or (config.run.parallel == "auto" and processes.wants_fsdp)
+        self.is_sharded = strategy(config, processes) == "fsdp"
+        self.inference_model: Any = model
         self.wrapped = self._place(config)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = build_optimizer(
-            model, config.learning_rate, config.optim.weight_decay, config.optim.optimizer, processes.device
-        )
+        self.optimizer = self._build_optimizer(config)
         self.schedule = build_schedule(self.optimizer, config, total_steps)
         self.scaler = grad_scaler(config.speed.precision, processes.device)
 
@@ -88,6 +97,12 @@ class Engine:
             return model
         return self.processes.accelerator.prepare_model(model, device_placement=False)
 
+    def _build_optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
+        optim = config.optim
+        return build_optimizer(
+            self.model, config.learning_rate, optim.weight_decay, optim.optimizer, self.processes.device
+        )
+
     def step(self, window: Sequence[MicroBatch]) -> Step:
         """One optimizer step over the micro-batches of a window, averaged as if all processes' were one batch.
 
@@ -96,15 +111,16 @@ class Engine:
         counts = self._counts(window)
         sums = dict.fromkeys([*self.weights, "loss", "iou_sum", "masks"], 0.0)
         for number, micro in enumerate(window, start=1):
-            with self._exchange(last=number == len(window)):
+            last = number == len(window)
+            with self._exchange(last):
                 batch = to_device(micro.batch, self.processes.device)
-                terms, iou = loss_terms(self.wrapped(batch), batch)
+                terms, iou = loss_terms(self._forward(batch), batch)
                 # Sums over the window's own counts, not means of means: micro-batches of unequal size weigh right.
                 shares = {name: term.total / max(counts[name], 1.0) for name, term in terms.items()}
                 loss = torch.stack([self.weights[name] * share for name, share in shares.items()]).sum()
                 # The exchange averages over processes, so each one's share is scaled back up to a sum.
                 scale = self.processes.world_size if micro.counts else 0
-                self.scaler.scale(loss if scale == 1 else loss * scale).backward()
+                self._backward(loss if scale == 1 else loss * scale, last)
             if micro.counts:
                 for name, share in shares.items():
                     sums[name] += share.item()
@@ -112,6 +128,14 @@ class Engine:
                 sums["iou_sum"] += iou.sum().item()
                 sums["masks"] += len(iou)
         return self._update(dict(zip(sums, self.processes.sum(list(sums.values())))))
+
+    def _forward(self, batch: Batch) -> LisaOutput:
+        output: LisaOutput = self.wrapped(batch)
+        return output
+
+    def _backward(self, loss: Tensor, last: bool) -> None:
+        """Add a micro-batch's gradients to those of the window; `last`: it is the window's last one."""
+        self.scaler.scale(loss).backward()
 
     def _counts(self, window: Sequence[MicroBatch]) -> dict[str, float]:
         """What each term of the window is averaged over, on all processes together."""
@@ -154,7 +178,16 @@ class Engine:
     @property
     def writes_optimizer(self) -> bool:
         """Whether this process's optimizer state has to be saved: all have the same one, or each its own share."""
-        return self.is_sharded or self.processes.is_main
+        return self.optimizer_rank == self.processes.rank
+
+    @property
+    def optimizer_rank(self) -> int:
+        """The process whose optimizer state is this one's."""
+        return self.processes.rank if self.is_sharded else 0
+
+    def saveable_optimizer(self) -> AbstractContextManager[torch.optim.Optimizer]:
+        """The optimizer, for as long as its state is read or written."""
+        return nullcontext(self.optimizer)
 
     def plain_state(self) -> dict[str, Any]:
         """Schedule and scaler, as JSON takes them."""

@@ -4,64 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from lisa_core.data import Example, OnError, SegmentationDataset, group_by_image
 from lisa_core.data.collate import Collator, unique_images
 from lisa_core.errors import DataError
-from lisa_core.inference import encode, predict
-from lisa_core.metrics import MetricAccumulator, SegmentationMetrics, centre_blob, largest_object, listening_pairs
+from lisa_core.evaluation import EvaluationResult, Protocol
+from lisa_core.inference import Pictures, Prediction, encode, predict, predict_generated
 from lisa_core.model import LisaModel
+from lisa_core.predictions import SavedMask
 from lisa_core.processes import Processes
 from lisa_core.prompts import question
+from lisa_core.records import SampleRecord
+from lisa_core.run_lengths import union_of
+from lisa_core.scoring import Drawn, score_picture
 
-
-@dataclass
-class EvaluationResult:
-    """The figures of one evaluation."""
-
-    metrics: SegmentationMetrics
-    """gIoU, cIoU and P@k over all sentences."""
-    listening: float | None
-    """Share of sentence pairs of one picture whose masks overlap their own object more; None without such pairs."""
-    pairs: int
-    """Sentence pairs that `listening` is over."""
-    blank_giou: float | None
-    """gIoU with every sentence blanked; None if that was not asked for."""
-    baselines: dict[str, float]
-    """gIoU of guesses that never read the sentence."""
-    skipped: list[str] = field(default_factory=list)
-    """A line for each sample that could not be read."""
-
-    @property
-    def giou(self) -> float:
-        """Mean IoU of the masks."""
-        return self.metrics.giou
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> EvaluationResult:
-        """What `to_dict` made plain, without the lines about skipped samples."""
-        precision = {float(threshold): share for threshold, share in record["precision"].items()}
-        return cls(
-            metrics=SegmentationMetrics(record["giou"], record["ciou"], precision, record["n"]),
-            listening=record["listening"],
-            pairs=record["listening_pairs"],
-            blank_giou=record["blank_giou"],
-            baselines=record["baselines"],
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            **self.metrics.to_dict(),
-            "listening": self.listening,
-            "listening_pairs": self.pairs,
-            "blank_giou": self.blank_giou,
-            "baselines": self.baselines,
-            "skipped": len(self.skipped),
-        }
+__all__ = ["EvaluationResult", "Judged", "evaluate"]
 
 
 @dataclass
@@ -87,6 +46,10 @@ def evaluate(
     on_progress: Callable[[int], None] | None = None,
     on_judged: Callable[[Judged], None] | None = None,
     processes: Processes | None = None,
+    protocol: Protocol = "teacher-forced",
+    max_new_tokens: int = 32,
+    boundary: bool = False,
+    keep_masks: bool = False,
 ) -> EvaluationResult:
     """Evaluate a model on a dataset.
 
@@ -101,14 +64,21 @@ def evaluate(
         on_progress: told after each step how many sentences it held.
         on_judged: given each sentence with its mask.
         processes: who shares the work; each gets the whole result, and none of the samples counts twice.
+        protocol: "teacher-forced": the answer with `[SEG]` is given; "generated": the model writes it, and a reply
+            without `[SEG]` counts as an empty mask.
+        max_new_tokens: longest generated answer, in tokens.
+        boundary: compare edges too; takes time.
+        keep_masks: return all masks, as run lengths.
 
     Raises:
         DataError: if a sample cannot be read and `on_error` is "fail", or none can.
+        ConfigError: if the protocol is "generated" and the model's masks depend on no answer.
     """
     model.eval()
     samples = dataset.samples[:max_samples]
     tally = _Tally()
     batches = list(_batches(group_by_image(samples), batch_size))
+    judge = _Judge(model, collator, protocol, max_new_tokens, blank, boundary, keep_masks)
     rank, world_size = (0, 1) if processes is None else (processes.rank, processes.world_size)
     # Whole batches are shared out, so that a sample's figures do not depend on how many processes there are.
     for number in range(rank, -(-len(batches) // world_size) * world_size, world_size):
@@ -117,37 +87,25 @@ def evaluate(
         if number >= len(batches):
             # A model whose weights are shared out computes on all processes or on none; this does not count.
             if examples:
-                _judge(model, collator, examples, blank, _Tally(), None)
+                judge(examples, _Tally(), None)
             continue
         if examples:
-            _judge(model, collator, examples, blank, tally, on_judged)
+            judge(examples, tally, on_judged)
         if on_progress is not None:
             on_progress(len(indices))
     if processes is not None:
         tally = _Tally.joined(processes.gather([tally]))
-    if not tally.masks.ious:
+    if not tally.records:
         raise DataError(f"none of the {len(samples)} samples could be read; the first: {tally.skipped[0]}")
-    return EvaluationResult(
-        metrics=tally.masks.compute(),
-        listening=tally.hits / tally.pairs if tally.pairs else None,
-        pairs=tally.pairs,
-        blank_giou=tally.blanks.compute().giou if blank else None,
-        baselines={name: guess.compute().giou for name, guess in tally.guesses.items()},
-        skipped=tally.skipped,
-    )
+    return EvaluationResult.of(tally.records, tally.skipped, tally.masks)
 
 
 @dataclass
 class _Tally:
     """What one process counted; plain data."""
 
-    masks: MetricAccumulator = field(default_factory=MetricAccumulator)
-    blanks: MetricAccumulator = field(default_factory=MetricAccumulator)
-    guesses: dict[str, MetricAccumulator] = field(
-        default_factory=lambda: {"centre_blob": MetricAccumulator(), "largest_object": MetricAccumulator()}
-    )
-    hits: int = 0
-    pairs: int = 0
+    records: list[SampleRecord] = field(default_factory=list)
+    masks: list[SavedMask] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     @classmethod
@@ -155,46 +113,83 @@ class _Tally:
         """All of them as one."""
         total = cls()
         for tally in tallies:
-            total.masks.merge(tally.masks)
-            total.blanks.merge(tally.blanks)
-            for name, guess in tally.guesses.items():
-                total.guesses[name].merge(guess)
-            total.hits += tally.hits
-            total.pairs += tally.pairs
+            total.records += tally.records
+            total.masks += tally.masks
             total.skipped += [line for line in tally.skipped if line not in total.skipped]
         return total
 
 
-def _judge(
-    model: LisaModel,
-    collator: Collator,
-    examples: list[Example],
-    blank: bool,
-    tally: _Tally,
-    on_judged: Callable[[Judged], None] | None,
-) -> None:
-    """Draw the masks of some examples and count them; the sentences of a picture come together."""
-    images, index = unique_images(examples)
-    encoded = encode(model, collator, images)
-    questions = [question(example.sample.text, example.sample.is_sentence) for example in examples]
-    masks = [(p.logits > 0).cpu().numpy() for p in predict(model, collator, encoded, questions, index)]
-    for example, mask in zip(examples, masks):
-        iou = tally.masks.update(mask, example.mask)
-        if on_judged is not None:
-            on_judged(Judged(example, mask, iou))
-    if blank:
-        empty = [question("", is_sentence=False)] * len(images)
-        unread = predict(model, collator, encoded, empty, range(len(images)))
-        for example, image in zip(examples, index):
-            tally.blanks.update((unread[image].logits > 0).cpu().numpy(), example.mask)
-    for image in range(len(images)):
-        members = [row for row, shown in enumerate(index) if shown == image]
-        truths = [examples[row].mask for row in members]
-        hit, count = listening_pairs([masks[row] for row in members], truths)
-        tally.hits, tally.pairs = tally.hits + hit, tally.pairs + count
-        for truth in truths:
-            tally.guesses["centre_blob"].update(centre_blob(*truth.shape), truth)
-            tally.guesses["largest_object"].update(largest_object(truths), truth)
+@dataclass
+class _Judge:
+    """Draws the masks of some examples, by one protocol, and counts them."""
+
+    model: LisaModel
+    collator: Collator
+    protocol: Protocol
+    max_new_tokens: int
+    blank: bool
+    boundary: bool
+    keep_masks: bool
+
+    def __call__(
+        self,
+        examples: list[tuple[int, Example]],
+        tally: _Tally,
+        on_judged: Callable[[Judged], None] | None,
+    ) -> None:
+        """Count examples, each with its place in the dataset; the sentences of a picture come together."""
+        images, shown = unique_images([example for _, example in examples])
+        encoded = encode(self.model, self.collator, images)
+        questions = [question(example.sample.text, example.sample.is_sentence) for _, example in examples]
+        drawn, replies = self.draw(encoded, questions, shown)
+        blanks: list[Drawn] = []
+        if self.blank:
+            empty = [question("", is_sentence=False)] * len(images)
+            blanks, _ = self.draw(encoded, empty, range(len(images)))
+        records: dict[int, SampleRecord] = {}
+        for image in range(len(images)):
+            rows = [row for row, one in enumerate(shown) if one == image]
+            scored = score_picture(
+                [examples[row][1] for row in rows],
+                [drawn[row] for row in rows],
+                [examples[row][0] for row in rows],
+                blanks[image] if self.blank else None,
+                self.boundary,
+            )
+            records.update(zip(rows, scored))
+        for row, (index, example) in enumerate(examples):
+            tally.records.append(records[row])
+            if on_judged is not None:
+                on_judged(Judged(example, drawn[row].mask, records[row].iou))
+            if self.keep_masks:
+                sample = example.sample
+                name = sample.image_path.name
+                tally.masks.append(SavedMask.of(drawn[row], sample.id, sample.text, name, replies[row], index))
+
+    def draw(
+        self, encoded: Pictures, questions: Sequence[str], image_index: Sequence[int]
+    ) -> tuple[list[Drawn], list[str | None]]:
+        """The mask of each question, and what was said if the model said anything itself."""
+        if self.protocol == "teacher-forced":
+            given = predict(self.model, self.collator, encoded, questions, image_index)
+            return [Drawn(_mask(prediction), _score(prediction)) for prediction in given], [None] * len(given)
+        replies = predict_generated(self.model, self.collator, encoded, questions, image_index, self.max_new_tokens)
+        drawn = []
+        for reply, image in zip(replies, image_index):
+            masks = [_mask(prediction) for prediction in reply.masks]
+            width, height = encoded.images[image].size
+            score = sum(map(_score, reply.masks)) / len(masks) if masks else None
+            drawn.append(Drawn(union_of(masks, (height, width)), score, bool(masks), masks if len(masks) > 1 else []))
+        return drawn, [reply.text for reply in replies]
+
+
+def _mask(prediction: Prediction) -> np.ndarray:
+    mask: np.ndarray = (prediction.logits > 0).cpu().numpy()
+    return mask
+
+
+def _score(prediction: Prediction) -> float:
+    return min(max(prediction.iou, 0.0), 1.0)
 
 
 def _batches(groups: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
@@ -209,11 +204,14 @@ def _batches(groups: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[
         yield batch
 
 
-def _load(dataset: SegmentationDataset, indices: Sequence[int], on_error: OnError, skipped: list[str]) -> list[Example]:
+def _load(
+    dataset: SegmentationDataset, indices: Sequence[int], on_error: OnError, skipped: list[str]
+) -> list[tuple[int, Example]]:
+    """The examples that can be read, each with its place."""
     examples = []
     for index in indices:
         try:
-            examples.append(dataset.load(index))
+            examples.append((index, dataset.load(index)))
         except DataError as error:
             if on_error == "fail":
                 raise

@@ -38,13 +38,25 @@ def is_pair(name: str) -> bool:
     return "+" in name and not Path(name).expanduser().exists()
 
 
+def pair_halves(name: str) -> list[str]:
+    """The two names of a pair; a `+` in the path of a folder that is there is part of that path."""
+    cuts = [place for place, letter in enumerate(name) if letter == "+"]
+    cut = next((place for place in cuts if Path(name[:place]).expanduser().exists()), cuts[0])
+    return [name[:cut], name[cut + 1 :]]
+
+
 def family_of_checkpoint(name: str) -> str:
-    """The family that reads a hub name or a local folder, by the `model_type` of its config.
+    """The family that reads a hub name or a local folder: the one that lists it, or by the `model_type` of its config.
 
     Raises:
         ConfigError: if it is ambiguous, or no vision-language model.
         PluginError: if the plugin for it is not installed, or broken.
     """
+    if not Path(name).expanduser().exists():  # of what is listed, the hub need not be asked
+        specs = [entry.spec for entry in get_registry().vlms.values() if entry.spec is not CLIP_LLM]
+        listed = [spec.name for spec in specs if any(known.name == name for known in spec.checkpoints)]
+        if len(listed) == 1:
+            return listed[0]
     return family_of_type(read_config(name)["model_type"], name)
 
 

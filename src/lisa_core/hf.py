@@ -62,9 +62,9 @@ class HFVLM(VLM):
         """
         refuse_unless(quantization, cls.quantizations, cls.family)
         with load_errors(model_name):
-            config = AutoConfig.from_pretrained(model_name)
+            config = AutoConfig.from_pretrained(model_name, trust_remote_code=False)
             cls._check_type(config.model_type, model_name)
-            options: dict[str, Any] = {"dtype": dtype}
+            options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False}
             if quantization is not None:
                 with torch.device("meta"):  # only to read which modules are the language model's
                     skeleton = AutoModelForImageTextToText.from_config(config)
@@ -72,7 +72,7 @@ class HFVLM(VLM):
                     quantization, skeleton, skeleton.get_decoder(), dtype
                 )
             model = AutoModelForImageTextToText.from_pretrained(model_name, **options)
-            processor = AutoProcessor.from_pretrained(model_name)
+            processor = AutoProcessor.from_pretrained(model_name, trust_remote_code=False)
         make_trainable(model)
         return cls(model, processor)
 
@@ -89,8 +89,9 @@ class HFVLM(VLM):
     def from_config(cls, folder: Path) -> HFVLM:
         """Build the architecture described in `folder`, with random weights."""
         with load_errors(str(folder)):
-            model = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
-            return cls(model, AutoProcessor.from_pretrained(folder))
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            model = AutoModelForImageTextToText.from_config(config)
+            return cls(model, AutoProcessor.from_pretrained(folder, trust_remote_code=False))
 
     def save_config(self, folder: Path) -> None:
         """Write config, tokenizer and processor into `folder`."""

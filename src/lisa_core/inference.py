@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lisa_core.data.collate import Collator
-from lisa_core.model import EncodedImages, LisaModel
+from lisa_core.errors import ConfigError
+from lisa_core.model import EncodedImages, LisaModel, LisaOutput
 from lisa_core.prompts import answer
 from lisa_core.vlm import Batch
 
@@ -34,6 +36,16 @@ class Prediction:
     """float32 [H,W] at the picture's own size, on the model's device; the mask is where they are above 0."""
     iou: float
     """The decoder's own estimate of the mask's IoU."""
+
+
+@dataclass
+class Reply:
+    """What the model said to one question, and what it drew for it."""
+
+    text: str
+    """The words, special tokens included."""
+    masks: list[Prediction]
+    """One for each `[SEG]`; none if it said none."""
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -64,12 +76,61 @@ def predict(
     """
     batch = collator.inputs(encoded.images, questions, [answer()] * len(questions), image_index)
     output = model(to_device(batch, _device(model)), encoded.state)
-    predictions = []
+    return [prediction for _, prediction in _full_size(output, encoded, image_index)]
+
+
+@torch.no_grad()
+def predict_generated(
+    model: LisaModel,
+    collator: Collator,
+    encoded: Pictures,
+    questions: Sequence[str],
+    image_index: Sequence[int],
+    max_new_tokens: int = 32,
+) -> list[Reply]:
+    """Let the model write its answers, and draw a mask for each `[SEG]` in them (Sa2VA's generated protocol).
+
+    A mask's state comes from one pass over question and answer, as in training; it is generation's own.
+
+    Args:
+        model: in evaluation mode, with joint fusion.
+        collator: made for this model.
+        encoded: U pictures.
+        questions: N user turns.
+        image_index: for each question, which picture it is about; must name every picture.
+        max_new_tokens: longest answer, in tokens.
+
+    Raises:
+        ConfigError: if the model writes nothing that its masks depend on.
+    """
+    if model.config.fusion != "joint":
+        raise ConfigError(
+            f"with --fusion {model.config.fusion} the model draws without answering: evaluate it teacher-forced"
+        )
+    batch = to_device(collator.inputs(encoded.images, questions, None, image_index), _device(model))
+    half = model.half_dtype
+    with nullcontext() if half is None else torch.autocast(_device(model).type, half):
+        ids = model.vlm.generate(batch, max_new_tokens=max_new_tokens)
+    output = model(model.vlm.continued(batch, ids), encoded.state)
+    lengths = batch["attention_mask"].sum(1).tolist()
+    replies = [Reply(_said(collator, row[length:]), []) for row, length in zip(ids, lengths)]
+    for row, prediction in _full_size(output, encoded, image_index):
+        replies[row].masks.append(prediction)
+    return replies
+
+
+def _said(collator: Collator, ids: Tensor) -> str:
+    """The reply's words; rows that ended before others of their batch are padded."""
+    tokenizer = collator.vlm.tokenizer
+    return tokenizer.decode([token for token in ids.tolist() if token != tokenizer.pad_token_id])
+
+
+def _full_size(output: LisaOutput, encoded: Pictures, image_index: Sequence[int]) -> Iterator[tuple[int, Prediction]]:
+    """Each mask at its picture's own size, with the row that it is for."""
     for row, logits, iou in zip(output.rows.tolist(), output.mask_logits.float(), output.iou.tolist()):
         width, height = encoded.images[image_index[row]].size
         full = F.interpolate(logits[None, None], size=(height, width), mode="bilinear", align_corners=False)
-        predictions.append(Prediction(full[0, 0], iou))
-    return predictions
+        yield row, Prediction(full[0, 0], iou)
 
 
 def _device(model: LisaModel) -> torch.device:

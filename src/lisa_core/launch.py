@@ -14,7 +14,7 @@ from typing import IO
 
 from lisa_core.config import TrainConfig
 from lisa_core.errors import ConfigError
-from lisa_core.processes import EXPECTED
+from lisa_core.processes import EXPECTED, launched_for_deepspeed
 
 _PATIENCE = 15.0
 """Seconds that the others get to end by themselves once one process has failed."""
@@ -50,7 +50,8 @@ def launch(config: TrainConfig, args: Sequence[str]) -> int:
         "MASTER_PORT": str(_free_port()),
     }
     if gpus == 0:
-        shared["ACCELERATE_USE_CPU"] = "true"
+        if config.run.parallel != "deepspeed" and not launched_for_deepspeed():
+            shared["ACCELERATE_USE_CPU"] = "true"
         shared.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
     command = [sys.executable, "-m", "lisa_core.train", *args]
     processes: list[subprocess.Popen[bytes]] = []

@@ -68,9 +68,13 @@ def _checkpoint_gradients(vlm: VLM) -> None:
     able = [model for model in models if model.supports_gradient_checkpointing]
     if not able:
         raise ConfigError(f"--vlm {vlm.family} cannot do --gradient-checkpointing: leave it out")
+    # Not reentrant: that kind gives no gradients where a layer's input needs none, as under LoRA.
+    how = {"use_reentrant": False}
     for model in able:
-        # Not reentrant: that kind gives no gradients where a layer's input needs none, as under LoRA.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if hasattr(model, "activation_checkpointing_enable"):  # its name in newer transformers
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+        else:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
 
 
 def offload(vlm: VLM, device: torch.device) -> list[nn.Module]:

@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.tracking import filter_trackers
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import (
+    DeepSpeedPlugin,
+    DistributedType,
+    KwargsHandler,
+    gather_object,
+    is_deepspeed_available,
+    parse_flag_from_env,
+)
 
+from lisa_core.discovery import one_line
 from lisa_core.errors import ConfigError
 
 EXPECTED = "LISA_EXPECTED_PROCESSES"
@@ -25,22 +33,33 @@ class Processes:
     Args:
         device: `auto`, `cpu` or `cuda`.
         trackers: names of accelerate's trackers to log to.
+        deepspeed: use it, even if the launcher was not asked for it.
 
     Raises:
-        ConfigError: if the device is not there, or fewer processes were started than asked for.
+        ConfigError: if the device is not there, fewer processes were started than asked for, or DeepSpeed is asked
+            for and cannot be used.
     """
 
-    def __init__(self, device: str, trackers: Sequence[str] = ()) -> None:
+    def __init__(self, device: str, trackers: Sequence[str] = (), deepspeed: bool = False) -> None:
         self.trackers = list(trackers)
+        handlers: list[KwargsHandler] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+        plugin = _deepspeed_plugin(device) if deepspeed or launched_for_deepspeed() else None
+        if plugin is not None and not torch.cuda.is_available():
+            # Told nothing, accelerate would take each of the processes for the only one.
+            handlers.append(InitProcessGroupKwargs(backend="gloo"))
         self.accelerator = Accelerator(
-            cpu=device == "cpu",
+            cpu=device == "cpu" and plugin is None,  # accelerate leaves DeepSpeed out there
             mixed_precision="no",  # LisaModel has its own: the decoder must not compute in half precision
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            deepspeed_plugin=plugin,
+            kwargs_handlers=handlers,
         )
+        if plugin is not None:
+            # transformers was told by accelerate to share out weights as it loads them; adapters are not made of such.
+            from transformers.integrations import unset_hf_deepspeed_config
+
+            unset_hf_deepspeed_config()
         if device == "cuda" and self.accelerator.device.type != "cuda":
             raise ConfigError("--device cuda, but torch sees no CUDA device here: use --device cpu (or auto)")
-        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
-            raise ConfigError("DeepSpeed is not supported: launch without it; --parallel fsdp shares out weights")
         expected = os.environ.get(EXPECTED)
         if expected is not None and int(expected) != self.world_size:
             raise ConfigError(f"--num-processes {expected}, but {self.world_size} started: launch with torchrun")
@@ -106,9 +125,41 @@ class Processes:
         return found
 
     @property
+    def deepspeed_config(self) -> dict[str, Any]:
+        """What DeepSpeed is told, as the launcher says it; empty without DeepSpeed."""
+        plugin = self.accelerator.deepspeed_plugin
+        return {} if plugin is None else plugin.deepspeed_config
+
+    @property
+    def zero_stage(self) -> int | None:
+        """Which of DeepSpeed's ZeRO stages was asked for; None without DeepSpeed."""
+        return self.deepspeed_config["zero_optimization"].get("stage", 0) if self.deepspeed_config else None
+
+    @property
     def wants_fsdp(self) -> bool:
         """Whether accelerate was launched for FSDP, and can."""
         return self.accelerator.distributed_type == DistributedType.FSDP
+
+
+def launched_for_deepspeed() -> bool:
+    """Whether accelerate's launcher, or its variable, asks for DeepSpeed."""
+    return parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
+
+
+def _deepspeed_plugin(device: str) -> DeepSpeedPlugin:
+    """Accelerate's settings for DeepSpeed; ConfigError if there is no DeepSpeed, or it cannot run here."""
+    if not is_deepspeed_available():
+        raise ConfigError("DeepSpeed is not installed: run `pip install lisa-core[deepspeed]`, or launch without it")
+    if "LOCAL_RANK" not in os.environ:
+        raise ConfigError("DeepSpeed needs a launcher: --num-processes 2, `accelerate launch`, or torchrun")
+    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+        raise ConfigError("ACCELERATE_USE_CPU makes accelerate leave DeepSpeed out: unset it")
+    if device == "cpu" and torch.cuda.is_available():
+        raise ConfigError("--device cpu, but DeepSpeed takes the GPUs it sees: hide them by CUDA_VISIBLE_DEVICES=")
+    try:
+        return DeepSpeedPlugin(zero3_init_flag=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"DeepSpeed's config cannot be used ({one_line(error)[:200]}): correct it") from error
 
 
 def _asked_of_accelerate() -> int | None:

@@ -15,6 +15,7 @@ from typing import Any, Generic
 
 from lisa_core.discovery import CORE, Plugin, PluginRecord, S, ask, core_version, discover, failures_as_plugin_errors
 from lisa_core.errors import PluginError
+from lisa_core.formats import BUILTIN_FORMATS
 from lisa_core.hookspecs import hookimpl
 from lisa_core.types import DatasetSpec, KnownCheckpoint, VLMSpec
 
@@ -22,7 +23,6 @@ __all__ = [
     "CLIP_LLM",
     "GENERIC",
     "KNOWN_PLUGINS",
-    "REASONSEG",
     "SAM_CHECKPOINTS",
     "KnownPlugin",
     "PluginRecord",
@@ -78,13 +78,6 @@ GENERIC = VLMSpec(
 SAM_CHECKPOINTS = (KnownCheckpoint("facebook/sam-vit-base", 93_735_728, 256, None, "apache-2.0"),)
 """Published SAM weights, in transformers' form; `vision_dim` is the width of its mask features."""
 
-REASONSEG = DatasetSpec(
-    name="reasonseg",
-    target="lisa_core.data.reasonseg:ReasonSeg",
-    summary="images with LISA's ReasonSeg annotations: X.jpg beside X.json",
-)
-"""The dataset format that core reads itself."""
-
 
 _PIP_LINES = {name: known.distribution for name, known in KNOWN_PLUGINS.items()}
 
@@ -98,7 +91,7 @@ class _Builtin:
 
     @hookimpl
     def lisa_datasets(self) -> list[DatasetSpec]:
-        return [REASONSEG]
+        return list(BUILTIN_FORMATS)
 
 
 @dataclass(frozen=True)

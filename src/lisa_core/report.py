@@ -148,22 +148,22 @@ def _tiles(row: SheetRow, tile: tuple[int, int]) -> list[tuple[str, Image.Image]
     image = ImageOps.contain(row.image.convert("RGB"), tile, Image.Resampling.LANCZOS)
     # Behind the masks the picture loses most of its colour, or a tint would drown in an object of the same colour.
     faded = Image.blend(image, ImageOps.grayscale(image).convert("RGB"), 0.75)
-    ignored = _scaled(row.truth == IGNORE, image.size)
+    ignored = scaled(row.truth == IGNORE, image.size)
     behind = faded.copy()
     behind.paste(_IGNORED, mask=Image.fromarray(ignored.astype(np.uint8) * 180))
-    truth = overlay(behind, _scaled(row.truth == 1, image.size), TRUTH_COLOR)
-    prediction = overlay(faded, _scaled(row.prediction, image.size), PREDICTION_COLOR)
+    truth = overlay(behind, scaled(row.truth == 1, image.size), TRUTH_COLOR)
+    prediction = overlay(faded, scaled(row.prediction, image.size), PREDICTION_COLOR)
     return [
         (label, ImageOps.pad(picture, tile, color=_LETTERBOX))
         for label, picture in (("image", image), ("truth", truth), ("prediction", prediction))
     ]
 
 
-def _scaled(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def scaled(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bool [h,w] of a bool [H,W] mask at another size (width, height); a mask that is not empty stays so."""
     shares = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR))
-    scaled: np.ndarray = shares >= min(128, max(1, int(shares.max())))
-    return scaled
+    kept: np.ndarray = shares >= min(128, max(1, int(shares.max())))
+    return kept
 
 
 def _without_accents(text: str) -> str:

@@ -18,12 +18,9 @@ from typing import Any
 
 from lisa_core.checkpoint import META_FILE, sync
 from lisa_core.errors import ConfigError
+from lisa_core.run_files import BEST, CHECKPOINTS, CONFIG_FILE, LAST, METRICS_FILE
 from lisa_core.training_state import STATE_FOLDER
 
-CONFIG_FILE = "config.json"
-METRICS_FILE = "metrics.jsonl"
-CHECKPOINTS = "checkpoints"
-BEST, LAST = "best", "last"
 _STEP = re.compile(r"step-(\d+)")
 
 

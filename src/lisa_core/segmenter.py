@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from lisa_core.checkpoint import load_checkpoint
 from lisa_core.data.base import load_image
 from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError, DataError
+from lisa_core.export import export_model, is_exported
+from lisa_core.hub import local_model, push_to_hub
 from lisa_core.inference import Pictures, encode, predict
 from lisa_core.model import LisaModel
 from lisa_core.prompts import question
@@ -41,24 +44,48 @@ class Segmenter:
     >>> segmenter.set_image("photo.jpg").segment("the red ring").mask  # doctest: +SKIP
     """
 
-    def __init__(self, model: LisaModel, device: str | torch.device = "cpu") -> None:
+    def __init__(self, model: LisaModel, device: str | torch.device = "cpu", folder: Path | None = None) -> None:
         self.model = model.to(device).eval()
+        self.folder = folder
         self.collator = Collator(model.vlm, model.config, sam_size(model.config))
         self._encoded: Pictures | None = None
 
     @classmethod
-    def load(cls, path: str | PathLike[str], device: str = "auto") -> Segmenter:
-        """Load a checkpoint or the best checkpoint of a run.
+    def load(cls, path: str | PathLike[str], device: str = "auto", revision: str | None = None) -> Segmenter:
+        """Load a checkpoint, the best checkpoint of a run, or a model on the hub.
 
         Args:
-            path: the checkpoint's or the run's folder.
+            path: the checkpoint's or the run's folder; ORG/NAME, where there is no such folder, is the hub's model.
             device: `auto` (CUDA where there is one), `cpu`, `cuda` or another torch device.
+            revision: of a model on the hub: branch, tag or commit.
 
         Raises:
-            CheckpointError: if there is no usable checkpoint.
+            CheckpointError: if there is no usable checkpoint, here or on the hub.
             ConfigError: if the device is not there.
         """
-        return cls(load_checkpoint(Path(path)), pick_device(device))
+        chosen = pick_device(device)  # before a download of gigabytes
+        folder = local_model(fspath(path), revision)
+        return cls(load_checkpoint(folder), chosen, folder)
+
+    def push_to_hub(self, repo_id: str, private: bool = False, message: str | None = None) -> str:
+        """Upload the model as `lisa export` and `lisa push` do; returns the address of the repository.
+
+        Args:
+            repo_id: ORG/NAME; created if it is not there.
+            private: create it for yourself and your organization only.
+            message: of the commit.
+
+        Raises:
+            CheckpointError: if the hub does not take it.
+            ConfigError: if it was not loaded from anywhere.
+        """
+        if self.folder is None:
+            raise ConfigError("only what Segmenter.load loaded can be pushed: save a checkpoint first")
+        if is_exported(self.folder):
+            return push_to_hub(self.folder, repo_id, private, message=message)
+        with tempfile.TemporaryDirectory() as parent:
+            folder = export_model(self.folder, Path(parent) / repo_id.rpartition("/")[2])
+            return push_to_hub(folder, repo_id, private, message=message)
 
     def set_image(self, image: str | PathLike[str] | Image.Image | np.ndarray) -> Segmenter:
         """Encode a picture; the sentences that follow are about it.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lisa_core.model import LisaModel
 
@@ -39,3 +41,28 @@ def repeated_layers(model: LisaModel) -> list[nn.Module]:
                     block for block in module if id(block) not in inside and any(True for _ in block.parameters())
                 ]
     return found
+
+
+@torch.no_grad()
+def fill(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a model whose weights are shared out, here or by DeepSpeed, other ones; all processes together.
+
+    Args:
+        model: its optimizer must not step any more, as DeepSpeed's has a copy of the weights.
+        weights: whole ones by name, on the CPU, the same on each process; what is not named stays.
+    """
+    for name, value in model.state_dict(keep_vars=True).items():
+        if name in weights:
+            _put(weights[name], value)
+
+
+def _put(whole: Tensor, target: Tensor) -> None:
+    if isinstance(target, DTensor):
+        target.copy_(distribute_tensor(whole.to(target.device), target.device_mesh, target.placements))
+    elif hasattr(target, "ds_id"):  # DeepSpeed's ZeRO stage 3
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters(target, modifier_rank=0):
+            target.data.copy_(whole)
+    else:
+        target.copy_(whole)

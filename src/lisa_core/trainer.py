@@ -22,17 +22,20 @@ from lisa_core.checkpoint import (
     META_FILE,
     find_checkpoint,
     load_weights,
+    read_weights,
     save_checkpoint,
     start_from,
     state_to_save,
     sync,
 )
-from lisa_core.config import TrainConfig, existing_folder
+from lisa_core.config import TrainConfig, existing_data
 from lisa_core.data import SegmentationDataset, open_dataset
 from lisa_core.data.collate import Collator
 from lisa_core.data.loader import stand_in, train_loader
+from lisa_core.deepspeed_engine import make_engine
+from lisa_core.deepspeed_settings import check_deepspeed
 from lisa_core.determinism import deterministic
-from lisa_core.engine import Engine, MicroBatch, Step
+from lisa_core.engine import MicroBatch, Step, strategy
 from lisa_core.errors import CheckpointError, ConfigError, DataError
 from lisa_core.evaluator import EvaluationResult, Judged, evaluate
 from lisa_core.interrupts import Interrupts, RunInterrupted
@@ -46,6 +49,7 @@ from lisa_core.registry import get_registry
 from lisa_core.report import SheetRow, contact_sheet
 from lisa_core.run_folder import BEST, LAST, RunFolder
 from lisa_core.settings import differences
+from lisa_core.sharding import fill
 from lisa_core.tracking import Tracking, check_trackers
 from lisa_core.training_state import read_facts, read_state, write_state
 from lisa_core.tuning import apply_tuning, trainable_line
@@ -57,7 +61,7 @@ _FREE = (
     *("data.data", "data.num_workers", "optim.on_nan", "speed.attn", "speed.compile", "speed.gradient_checkpointing"),
     *("run.output_dir", "run.device", "run.overwrite", "run.save_every", "run.keep_last", "run.resume", "run.run_test"),
     *("run.init_from", "run.num_processes", "run.track", "run.track_project", "run.sample_masks"),
-    *("run.eval_batch_size", "data.max_val_samples"),
+    *("run.eval_batch_size", "data.data_format", "data.max_val_samples"),
 )
 
 
@@ -114,9 +118,10 @@ class Trainer:
     def __init__(self, config: TrainConfig, reporter: Reporter | None = None) -> None:
         config.validate()
         config = dataclasses.replace(config, model=resolve_sources(config.model))
-        existing_folder(config.data.data, "data folder")
+        existing_data(config.data.data)
         check_trackers(config.run.track)
-        self.processes = Processes(config.run.device, config.run.track)
+        self.processes = Processes(config.run.device, config.run.track, config.run.parallel == "deepspeed")
+        check_deepspeed(config, self.processes)
         self.config = config = self._with_output(config)
         self.processes.put_logs_into(config.run.output_dir)
         self.reporter = (reporter or Reporter()) if self.processes.is_main else Reporter()
@@ -192,7 +197,7 @@ class Trainer:
         total = sampler.steps * config.optim.num_epochs
         if self.resumed_from is not None:
             load_weights(self.model, find_checkpoint(self.resumed_from))
-        self.engine = Engine(self.model, config, self.processes, total)
+        self.engine = make_engine(self.model, config, self.processes, total)
         if self.resumed_from is None:
             self._start_folder()
         else:
@@ -296,7 +301,7 @@ class Trainer:
                 rows.append(SheetRow(example.image, example.sample.text, example.mask, judged.mask, judged.iou))
 
         result = evaluate(
-            self.model,
+            self.engine.inference_model,
             self.val_data,
             self.collator,
             batch_size=config.run.eval_batch_size or config.data.batch_size,
@@ -348,11 +353,12 @@ class Trainer:
     def _test(self) -> None:
         """Evaluate the best checkpoint on the test split."""
         best = find_checkpoint(self.output)
-        # A shared out model cannot take whole weights: its own are evaluated, if they are the best ones.
-        if not self.engine.is_sharded:
+        if self.engine.is_sharded:
+            fill(self.model, read_weights(best))
+        else:
             load_weights(self.model, best)
         result = evaluate(
-            self.model,
+            self.engine.inference_model,
             self._open("test", "first"),
             self.collator,
             batch_size=self.config.run.eval_batch_size or self.config.data.batch_size,
@@ -374,15 +380,19 @@ class Trainer:
             "engine": self.engine.plain_state(),
             "config": dataclasses.asdict(self.config),
             "world_size": processes.world_size,
+            "strategy": strategy(self.config, processes),
             "data": self._fingerprint(),
         }
         target = folder.checkpoint(position.step)
         shares = target.with_name(target.name + ".shares")
-        optimizer = self.engine.optimizer if self.engine.writes_optimizer else None
         weights = state_to_save(self.model)
 
+        def write(to: Path) -> None:
+            with self.engine.saveable_optimizer() as optimizer:
+                write_state(to, processes.rank, optimizer if self.engine.writes_optimizer else None, facts)
+
         def write_more(fresh: Path) -> None:
-            write_state(fresh, 0, optimizer, facts)
+            write(fresh)
             for path in shares.glob("state/*"):
                 path.rename(fresh / "state" / path.name)
 
@@ -390,7 +400,7 @@ class Trainer:
         try:
             if not processes.is_main:
                 shares.mkdir(parents=True, exist_ok=True)
-                write_state(shares, processes.rank, optimizer, facts)
+                write(shares)
         except OSError as error:
             failure = [CheckpointError(f"the training state cannot be written ({error}): free space; {_INTACT}")]
         failure = processes.gather(failure)
@@ -470,6 +480,10 @@ class Trainer:
         ]
         if facts["world_size"] != self.processes.world_size:
             changed.append(f"processes were {facts['world_size']}, now {self.processes.world_size}")
+        now = strategy(self.config, self.processes)
+        before = facts.get("strategy", now)  # not in the facts of earlier runs
+        if before != now:
+            changed.append(f"processes shared the work by {before}, now {now}")
         if changed:
             raise ConfigError(
                 f"{found} cannot be gone on from with other settings ({'; '.join(changed)}): repeat them as they were "
@@ -485,7 +499,8 @@ class Trainer:
                 "start a new run with --init-from"
             )
         rank = self.processes.rank
-        read_state(found, rank, self.engine.optimizer, rank if self.engine.is_sharded else 0)
+        with self.engine.saveable_optimizer() as optimizer:
+            read_state(found, rank, optimizer, self.engine.optimizer_rank)
         self.engine.load_plain_state(facts["engine"])
         if self.processes.is_main:
             self.folder.cut_log(self.position.log_size)
@@ -514,7 +529,8 @@ class Trainer:
             self.reporter.line(f"skipped: {line}")
 
     def _open(self, split: str, phrasings: Any) -> SegmentationDataset:
-        dataset = open_dataset(self.config.data.data, split, phrasings, on_error=self.config.data.on_error)
+        data = self.config.data
+        dataset = open_dataset(data.data, split, phrasings, on_error=data.on_error, format=data.data_format)
         for _, reason in dataset.skipped:
             self._name_skipped(reason)
         return dataset

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from lisa_core.checkpoint import storable
 from lisa_core.discovery import one_line
 from lisa_core.errors import CheckpointError
 
@@ -126,12 +127,12 @@ def _flat(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         for key, value in entry.items():
             if isinstance(value, Tensor):
                 local = value.to_local() if isinstance(value, DTensor) else value
-                # Cloned: bitsandbytes' tables are shared among parameters, which safetensors refuses to store.
-                tensors[f"optimizer.{index}.{key}"] = local.detach().cpu().clone().contiguous()
+                tensors[f"optimizer.{index}.{key}"] = local.detach()
             else:
                 values.setdefault(str(index), {})[key] = value
     groups = [{key: value for key, value in group.items() if key != "params"} for group in state["param_groups"]]
-    return tensors, {"values": values, "groups": groups, "sizes": [len(g["params"]) for g in state["param_groups"]]}
+    sizes = [len(group["params"]) for group in state["param_groups"]]
+    return storable(tensors), {"values": values, "groups": groups, "sizes": sizes}
 
 
 def _nested(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[str, Any]:

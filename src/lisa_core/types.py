@@ -79,7 +79,7 @@ class DatasetSpec:
     name: str
     """Format name, lower case: `reasonseg`."""
     target: str
-    """Where the reader class lives: `"package.module:Reader"`."""
+    """Where the reader class is, `"package.module:Reader"`; made as `Reader(root, split, phrasings, on_error=...)`."""
     summary: str
     """One line for `lisa plugins`."""
     api_version: int = API_VERSION

@@ -30,7 +30,7 @@ def test_json_lists_every_plugin_with_its_line_and_nothing_else_on_stdout(site, 
 
 def test_the_table_shows_every_plugin_and_its_line_unwrapped(site, run_lisa) -> None:
     site.fixture("good", "broken_import")
-    result = run_lisa("plugins", COLUMNS="80")
+    result = run_lisa("plugins", COLUMNS="100")
     assert result.returncode == 0 and not result.stderr
     assert "Good, a VLM that works" in result.stdout and "lisa-good 1.2.0" in result.stdout
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("broken_import (")]

@@ -14,12 +14,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lisa_core.cli.compare import compare
 from lisa_core.cli.config import app as config
 from lisa_core.cli.data import app as data
+from lisa_core.cli.estimate import estimate
 from lisa_core.cli.eval import evaluate
+from lisa_core.cli.export import export
+from lisa_core.cli.hub import pull, push
+from lisa_core.cli.merge import merge
 from lisa_core.cli.models import models
 from lisa_core.cli.options import with_dashes
+from lisa_core.cli.plot import plot
 from lisa_core.cli.plugins import app as plugins
+from lisa_core.cli.runs import runs
 from lisa_core.cli.segment import segment
 from lisa_core.cli.train import TrainCommand, train
 from lisa_core.errors import LisaError
@@ -98,11 +105,19 @@ def lisa(
 
 
 app.command("train", cls=TrainCommand)(train)
+app.command("estimate")(estimate)
 app.command("eval")(evaluate)
+app.command("compare")(compare)
 app.command("segment")(segment)
+app.command("merge")(merge)
+app.command("export")(export)
+app.command("push")(push)
+app.command("pull")(pull)
 app.add_typer(config, name="config")
 app.add_typer(data, name="data")
 app.command("models")(models)
+app.command("runs")(runs)
+app.command("plot")(plot)
 app.add_typer(plugins, name="plugins")
 
 

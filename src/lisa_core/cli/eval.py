@@ -1,110 +1,243 @@
-"""`lisa eval`: the figures of a checkpoint on one split of a dataset, as a table and as JSON."""
+"""`lisa eval`: the figures of a checkpoint, or of masks in a file, on one split of a dataset."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lisa_core.config import existing_folder
 from lisa_core.errors import ConfigError
+from lisa_core.formats import AUTO, HF_PREFIX
 
 if TYPE_CHECKING:
-    from lisa_core.evaluator import EvaluationResult
+    from lisa_core.data import SegmentationDataset
+    from lisa_core.evaluation import EvaluationResult
+    from lisa_core.processes import Processes
+
+_SEE = "(see `lisa eval --help`)"
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(metavar="CKPT", help="Checkpoint or run folder (its best checkpoint).")],
-    data: Annotated[str, typer.Option(help="Folder in ReasonSeg layout.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(metavar="CKPT", help="Checkpoint or run folder (its best checkpoint).", show_default=False),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Folder of the data.", show_default="required")] = None,
     split: Annotated[str, typer.Option(help="Which split: DIR/SPLIT or DIR/SPLIT.json.")] = "val",
+    data_format: Annotated[str, typer.Option(help="Format of the data; auto: told by the folder.")] = AUTO,
     phrasings: Annotated[
         Literal["first", "all"], typer.Option(help="first: one sentence per target, as LISA does. all: every phrasing.")
     ] = "first",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score the masks of this file of JSON lines, by any tool, instead of a checkpoint's."),
+    ] = None,
+    protocol: Annotated[
+        Literal["teacher-forced", "generated"],
+        typer.Option(
+            help="teacher-forced: the answer with [SEG] is given, as LISA evaluates. generated: the model has to write "
+            "it, as Sa2VA does; no [SEG] is no mask."
+        ),
+    ] = "teacher-forced",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest generated answer, in tokens.")] = 32,
     batch_size: Annotated[int, typer.Option(min=1, help="Sentences a step.")] = 16,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many sentences.")] = None,
     blank: Annotated[
         bool, typer.Option(help="Also draw masks for blanked sentences, to see what the words are worth.")
     ] = True,
+    boundary: Annotated[bool, typer.Option(help="Also compare edges: boundary IoU.")] = True,
+    epsilon: Annotated[
+        float | None, typer.Option(min=0, help="Also report gIoU with this added to each union; LISA's code adds 1e-5.")
+    ] = None,
+    no_target_pixels: Annotated[
+        int,
+        typer.Option(
+            min=1, help='N-acc, T-acc and gRefCOCO\'s gIoU take a mask with fewer pixels for "there is none".'
+        ),
+    ] = 1,
+    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals; 0: none.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     on_error: Annotated[
         Literal["fail", "skip"], typer.Option(help="A corrupt sample: stop and name it, or name it and go on.")
     ] = "fail",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write the JSON; default: CKPT/eval_SPLIT.json.")
+    save_predictions: Annotated[
+        Path | None, typer.Option(help="Write all masks to this file: JSON lines with COCO run lengths.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON and nothing else on stdout.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write an HTML report: X.html (all in one file), or a folder for index.html and images."),
+    ] = None,
+    report_samples: Annotated[
+        int, typer.Option(min=0, help="How many of the best, the worst and random samples the report shows.")
+    ] = 12,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write the JSON; default: CKPT/eval_SPLIT.json (for a model of the hub: right here), for "
+            "X.jsonl: X.eval_SPLIT.json.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the figures' JSON and nothing else on stdout.")
+    ] = False,
 ) -> None:
-    """Evaluate a checkpoint: gIoU, cIoU, P@k at the pictures' own size, and whether it listens.
+    """Evaluate a checkpoint, or masks in a file: gIoU, cIoU, P@k at the pictures' own size, and whether it listens.
+
+      lisa eval runs/mine --data my_data --split val --report report.html
+
+      lisa eval --predictions masks.jsonl --data my_data --split val
 
     gIoU is the mean of the masks' IoU, cIoU the summed intersection over the summed union. Listening accuracy is the
     share of sentence pairs of one picture in which a sentence's mask fits its own object better than the other's.
+    docs/evaluation.md has every figure's formula. `lisa compare A B` compares two evaluations. Several processes share
+    the work under a launcher: torchrun --standalone --nproc-per-node 2 -m lisa_core eval ...
     """
-    root = existing_folder(data, "data folder")
-    if output is not None and not output.parent.is_dir():
-        raise ConfigError(f"--output: the folder {output.parent} does not exist")
-    if output is not None and output.is_dir():
-        raise ConfigError(f"--output: {output} is a folder, give the name of a file")
+    if (checkpoint is None) == (predictions is None):
+        if checkpoint is None:
+            raise ConfigError(f"Missing argument 'CKPT', or --predictions FILE {_SEE}")
+        raise ConfigError(f"CKPT draws masks and --predictions has some: give one of them {_SEE}")
+    if data is None:
+        raise ConfigError(f"Missing option '--data' {_SEE}")
+    _check_outputs({"--output": output, "--save-predictions": save_predictions})
+    if predictions is not None and save_predictions is not None:
+        raise ConfigError("--save-predictions goes with CKPT: the masks of --predictions are in a file already")
+    root = data if data.startswith(HF_PREFIX) else existing_folder(data, "data folder")
+    if report is not None:
+        from lisa_core.html_page import check_report
+
+        check_report(report)
 
     from rich.console import Console
     from rich.progress import Progress
 
+    from lisa_core.cli.eval_table import print_table
     from lisa_core.data import open_dataset
-    from lisa_core.evaluator import evaluate as run_evaluation
-    from lisa_core.segmenter import Segmenter
+    from lisa_core.evaluation_file import write_evaluation
+    from lisa_core.summary import Settings, summarize
 
-    segmenter = Segmenter.load(checkpoint, device)
-    dataset = open_dataset(root, split, phrasings, on_error=on_error)
+    processes: Processes | None = None
+    if checkpoint is not None and "LOCAL_RANK" in os.environ:
+        from lisa_core.processes import Processes
+
+        processes = Processes(device)
+    is_main = processes is None or processes.is_main
+    if checkpoint is not None:
+        from lisa_core.segmenter import Segmenter
+
+        segmenter = Segmenter.load(checkpoint, device if processes is None else str(processes.device))
+
+    dataset = open_dataset(root, split, phrasings, on_error=on_error, format=data_format)
     console = Console(stderr=True)
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("evaluating", total=len(dataset.samples[:max_samples]))
-        result = run_evaluation(
-            segmenter.model,
-            dataset,
-            segmenter.collator,
-            batch_size=batch_size,
-            max_samples=max_samples,
-            on_error=on_error,
-            blank=blank,
-            on_progress=lambda count: bar.advance(task, count),
-        )
+    options: dict[str, Any] = {"max_samples": max_samples, "on_error": on_error, "boundary": boundary}
+    with Progress(console=console, transient=True, disable=not is_main) as bar:
+        steps = bar.add_task("evaluating", total=len(dataset.samples[:max_samples]))
+        shares = 1 if processes is None else processes.world_size
+        options["on_progress"] = lambda count: bar.advance(steps, count * shares)
+        if predictions is not None:
+            result = _scored(dataset, predictions, options)
+        else:
+            from lisa_core.evaluator import evaluate as run_evaluation
+
+            result = run_evaluation(
+                segmenter.model,
+                dataset,
+                segmenter.collator,
+                batch_size=batch_size,
+                blank=blank,
+                processes=processes,
+                protocol=protocol,
+                max_new_tokens=max_new_tokens,
+                keep_masks=save_predictions is not None or report is not None,
+                **options,
+            )
+    if not is_main:
+        return
     for line in [reason for _, reason in dataset.skipped] + result.skipped:
         console.print(f"skipped: {line}", markup=False, highlight=False, soft_wrap=True)
-    record = {"checkpoint": checkpoint, "data": data, "split": split, "phrasings": phrasings, **result.to_dict()}
+    unanswered = _unanswered(result, predictions)
+    if unanswered:
+        console.print(unanswered, markup=False, highlight=False, soft_wrap=True)
+    summary = summarize(result.records, Settings(epsilon, no_target_pixels, resamples, seed))
+    about = {
+        "checkpoint": checkpoint,
+        "predictions": None if predictions is None else str(predictions),
+        "data": data,
+        "split": split,
+        "phrasings": phrasings,
+        "protocol": protocol if predictions is None else None,
+    }
+    record = {**about, **result.to_dict(), "unanswered": len(result.unanswered), **summary.to_dict()}
     record["skipped"] += len(dataset.skipped)
-    text = json.dumps(record) + "\n"
     if as_json:
-        print(text, end="")
+        print(json.dumps(record))
     else:
-        _print_table(result, f"{checkpoint} on {data}, split {split}")
-    path = output or Path(checkpoint).expanduser() / f"eval_{split.replace('/', '_')}.json"
+        drawn_by = f"{predictions}" if predictions is not None else f"{checkpoint} ({protocol})"
+        print_table(summary, f"{drawn_by} on {data}, split {split}", result.pairs)
     # After printing: figures that took hours are not lost to a folder that cannot be written.
-    temporary = path.with_name(path.name + ".new")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path} ({error.strerror or error}): choose another --output") from error
-    if not as_json:
-        console.print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
+    path = output or _default_output(checkpoint, predictions, split)
+    tasks: list[Callable[[], Path]] = [lambda: write_evaluation(path, record, result.records)]
+    if save_predictions is not None:
+        from lisa_core.predictions import write_predictions
+
+        tasks.append(partial(write_predictions, save_predictions, result.masks))
+    if report is not None:
+        from lisa_core.html_report import write_report
+
+        said = {name: str(value) for name, value in about.items() if value is not None}
+        tasks.append(partial(write_report, report, result, summary, dataset, said, report_samples))
+    failures = []
+    for task in tasks:
+        try:
+            file = task()
+        except ConfigError as error:  # the others may be written all the same
+            failures.append(error)
+            continue
+        if not as_json:
+            console.print(f"written to {file}", markup=False, highlight=False, soft_wrap=True)
+    if failures:
+        raise failures[0]
 
 
-def _print_table(result: EvaluationResult, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _default_output(checkpoint: str | None, predictions: Path | None, split: str) -> Path:
+    """Beside what was evaluated; right here for a model of the hub."""
+    from lisa_core.evaluation_file import evaluation_path
 
-    table = Table("measure", "value", title=title, title_justify="left")
-    table.add_row("gIoU", f"{result.giou:.4f}")
-    table.add_row("cIoU", f"{result.metrics.ciou:.4f}")
-    for threshold, share in result.metrics.precision.items():
-        table.add_row(f"P@{threshold}", f"{share:.4f}")
-    listening = "no picture has two objects described" if result.listening is None else f"{100 * result.listening:.1f}%"
-    table.add_row(f"listening accuracy ({result.pairs} pairs)", listening)
-    if result.blank_giou is not None:
-        table.add_row("gIoU, sentence blanked", f"{result.blank_giou:.4f}")
-    for name, giou in result.baselines.items():
-        table.add_row(f"gIoU, always the {name.replace('_', ' ')}", f"{giou:.4f}")
-    table.add_row("sentences", str(result.metrics.n))
-    Console().print(table)
+    if predictions is not None:
+        return predictions.with_name(f"{predictions.stem}.{evaluation_path(Path(), split).name}")
+    folder = Path(str(checkpoint)).expanduser()
+    return evaluation_path(folder if folder.is_dir() else Path(), split)
+
+
+def _check_outputs(files: dict[str, Path | None]) -> None:
+    """Raise ConfigError for a file that cannot be written, before anything is computed."""
+    for option, path in files.items():
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"{option}: the folder {path.parent} does not exist")
+        if path is not None and path.is_dir():
+            raise ConfigError(f"{option}: {path} is a folder, give the name of a file")
+
+
+def _scored(dataset: SegmentationDataset, predictions: Path, options: dict[str, Any]) -> EvaluationResult:
+    from lisa_core.predictions import read_predictions
+    from lisa_core.scored_predictions import evaluate_predictions
+
+    return evaluate_predictions(dataset, read_predictions(predictions), **options)
+
+
+def _unanswered(result: EvaluationResult, predictions: Path | None) -> str | None:
+    """A line about sentences that got no mask."""
+    names = result.unanswered
+    if not names:
+        return None
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    why = "the model wrote no [SEG]" if predictions is None else f"{predictions} has no mask"
+    return f"{len(names)} of {len(result.records)} sentences count as empty masks, since {why} for them: {shown}"

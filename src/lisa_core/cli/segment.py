@@ -11,7 +11,10 @@ from lisa_core.errors import DataError
 
 
 def segment(
-    checkpoint: Annotated[str, typer.Argument(metavar="CKPT", help="Checkpoint or run folder (its best checkpoint).")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CKPT", help="Checkpoint, run folder (its best checkpoint), or ORG/NAME on the hub."),
+    ],
     image: Annotated[Path, typer.Argument(help="The picture.")],
     sentences: Annotated[
         list[str], typer.Argument(metavar="SENTENCE...", help="What to segment; several are allowed.")

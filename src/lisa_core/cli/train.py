@@ -63,7 +63,7 @@ def _print_family_options(family: str) -> None:
 
 @train_options
 def train(config: TrainConfig) -> None:
-    """Train a segmenter on a folder in ReasonSeg layout.
+    """Train a segmenter on a dataset, in any of the formats that `lisa plugins` lists.
 
     Try the whole path first, in two minutes and without any download:
 

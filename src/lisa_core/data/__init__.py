@@ -6,12 +6,16 @@ from pathlib import Path
 
 from lisa_core.data.base import (
     Example,
+    OnError,
+    Phrasings,
     Sample,
     SegmentationDataset,
     group_by_image,
     load_image,
 )
-from lisa_core.data.reasonseg import OnError, Phrasings, ReasonSeg
+from lisa_core.data.opening import reader_class
+from lisa_core.data.reasonseg import ReasonSeg
+from lisa_core.formats import HF_PREFIX
 from lisa_core.types import IGNORE
 
 __all__ = [
@@ -29,11 +33,23 @@ __all__ = [
 
 
 def open_dataset(
-    root: str | Path, split: str, phrasings: Phrasings = "all", *, on_error: OnError = "fail"
+    root: str | Path,
+    split: str,
+    phrasings: Phrasings = "all",
+    *,
+    on_error: OnError = "fail",
+    format: str = "auto",
 ) -> SegmentationDataset:
-    """Open one split of the dataset folder `root`; raises `DataError` when it is missing, empty or malformed.
+    """Open one split of the dataset folder `root`, or of the Hugging Face dataset `hf:ORG/NAME`.
 
     `phrasings="all"` gives every sentence of an annotation, `"first"` one per annotation. `on_error="skip"` leaves out
-    annotations that cannot be used and lists them in the dataset's `skipped`.
+    annotations that cannot be used and lists them in the dataset's `skipped`. `format` names the reader; `"auto"` asks
+    each of them whether the folder has its layout.
+
+    Raises:
+        DataError: when the data is missing, empty, malformed, or of no known format.
+        PluginError: when `format` is not the name of a format, or its plugin is broken.
     """
-    return ReasonSeg(Path(root), split, phrasings, on_error=on_error)
+    if not str(root).startswith(HF_PREFIX):
+        root = Path(root).expanduser()
+    return reader_class(root, format)(root, split, phrasings, on_error=on_error)

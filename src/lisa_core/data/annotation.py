@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lisa_core.data.files import is_number, parse_sentence, read_json, short
 from lisa_core.data.polygons import paint_polygon
 from lisa_core.errors import DataError
 from lisa_core.types import IGNORE
@@ -35,37 +35,6 @@ class Annotation:
     """Polygons in file order, without the deprecated `flag` ones."""
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file, UTF-8 first (with or without a byte order mark), then cp1252; raises `DataError`."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the file.") from error
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise DataError(f"{path} is neither UTF-8 nor cp1252 text: save it as UTF-8 JSON.")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}): mend or remove it.") from error
-
-
-def parse_sentence(value: object, path: Path, what: str) -> str:
-    """A sentence without surrounding blanks; raises `DataError` that names `path` when there is none."""
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{path}: {what} must be a sentence, not {_short(value)}: write what to segment.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # half a surrogate pair, which JSON can spell and no tokenizer takes
-        raise DataError(f"{path}: {what} holds a broken character ({error.reason}): write it again.") from error
-    return value.strip()
-
-
 def read_annotation(path: Path, *, sentences_needed: bool = True) -> Annotation:
     """Read and check one `X.json`; raises a one-line `DataError` that names the file for anything it cannot mean.
 
@@ -79,12 +48,12 @@ def read_annotation(path: Path, *, sentences_needed: bool = True) -> Annotation:
             f"{path} has no `shapes`: add the target's polygons, or an empty list if nothing is to be found."
         )
     if not isinstance(content["shapes"], list):
-        raise DataError(f"{path}: `shapes` must be a list of {{label, points}}, not {_short(content['shapes'])}.")
+        raise DataError(f"{path}: `shapes` must be a list of {{label, points}}, not {short(content['shapes'])}.")
     shapes = [_parse_shape(shape, path, number) for number, shape in enumerate(content["shapes"])]
     texts = _parse_texts(content, path) if sentences_needed else ()
     is_sentence = content.get("is_sentence", False)
     if not isinstance(is_sentence, (bool, int)):
-        raise DataError(f"{path}: `is_sentence` must be true or false, not {_short(is_sentence)}.")
+        raise DataError(f"{path}: `is_sentence` must be true or false, not {short(is_sentence)}.")
     return Annotation(texts, bool(is_sentence), tuple(shape for shape in shapes if shape is not None))
 
 
@@ -104,14 +73,14 @@ def _parse_texts(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     if isinstance(texts, str):
         texts = [texts]
     if not isinstance(texts, list) or not texts:
-        raise DataError(f"{path}: `text` must be a list with at least one sentence, not {_short(texts)}.")
+        raise DataError(f"{path}: `text` must be a list with at least one sentence, not {short(texts)}.")
     return tuple(parse_sentence(text, path, f"text {number}") for number, text in enumerate(texts))
 
 
 def _parse_shape(shape: object, path: Path, number: int) -> Shape | None:
     """One entry of `shapes`; None for a `flag`, which ReasonSeg keeps for deprecated marks without meaning."""
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-        raise DataError(f"{path}: shape {number} must be an object with `label` and `points`, not {_short(shape)}.")
+        raise DataError(f"{path}: shape {number} must be an object with `label` and `points`, not {short(shape)}.")
     label = shape["label"].strip().lower()
     ignored = "ignore" in label
     if "flag" in label and not ignored:
@@ -123,19 +92,8 @@ def _parse_shape(shape: object, path: Path, number: int) -> Shape | None:
         count = len(points) if isinstance(points, list) else 0
         raise DataError(f"{path}: the polygon of shape {number} has {count} points: it needs at least 3.")
     for point in points:
-        if not isinstance(point, list) or len(point) != 2 or not all(_is_number(value) for value in point):
+        if not isinstance(point, list) or len(point) != 2 or not all(is_number(value) for value in point):
             raise DataError(
-                f"{path}: shape {number} has the point {_short(point)}: points are [x, y] in pixels, finite numbers."
+                f"{path}: shape {number} has the point {short(point)}: points are [x, y] in pixels, finite numbers."
             )
     return Shape(IGNORE if ignored else 1, np.asarray(points, dtype=np.float64))
-
-
-def _is_number(value: object) -> bool:
-    """Whether a JSON value is a finite number that fits a float."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _short(value: object) -> str:
-    """A value for an error message, on one line and cut at 60 characters."""
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from lisa_core.errors import DataError
+
+OnError = Literal["fail", "skip"]
+Phrasings = Literal["all", "first"]
 
 
 @dataclass(frozen=True)
@@ -26,13 +32,15 @@ class Sample:
     annotation_path: Path
     """The file that holds the target's outline."""
     text: str
-    """The referring expression or question."""
+    """The referring expression or question; empty where the reader draws it when the picture is loaded."""
     is_sentence: bool
     """True for a full sentence or question, False for a noun phrase."""
     answer: str | None = None
     """Explanatory answer in words, when the set has one."""
     source: str = "reasonseg"
     """Format the sample was read from."""
+    no_target: bool = False
+    """True when what the text names is known not to be in the picture: the mask is empty on purpose."""
 
 
 @dataclass
@@ -55,6 +63,11 @@ class SegmentationDataset(ABC):
     skipped: list[tuple[Path, str]]
     """Annotations left out as they cannot be used, each with the reason; empty unless the reader was told to skip."""
 
+    @classmethod
+    def looks_like(cls, root: Path) -> bool:
+        """Whether the folder has this format's layout, told from file names and a look into a small file at most."""
+        return False
+
     def __len__(self) -> int:
         return len(self.samples)
 
@@ -69,15 +82,31 @@ def load_image(path: Path) -> Image.Image:
     An EXIF orientation is deliberately not applied: annotations are in the coordinates of the stored pixels, so
     rotating the picture would part it from its mask. 16-bit grey is scaled to 8 bits, PIL alone would clip it to white.
     """
-    if not path.is_file():
+    with opened(path) as image:
+        if image.mode.startswith("I"):
+            values = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+            depth_shift = 8 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 0
+            return Image.fromarray((values >> depth_shift).astype(np.uint8)).convert("RGB")
+        return image.convert("RGB")
+
+
+@contextlib.contextmanager
+def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """An image that is decoded inside the block; whatever goes wrong there becomes a `DataError` that names `path`.
+
+    `data` holds the file's bytes where they are not the content of `path`. A picture that claims more pixels than PIL
+    would decode without a warning is refused by its header, before anything of its size is allocated.
+    """
+    if data is None and not path.is_file():
         raise DataError(f"{path} does not exist or is not a file: restore the image or correct its path.")
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):
-                values = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
-                depth_shift = 8 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 0
-                return Image.fromarray((values >> depth_shift).astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
+        with Image.open(path if data is None else io.BytesIO(data)) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise ValueError(f"{image.width} x {image.height} pixels are more than the {limit} that are decoded")
+            yield image
+    except DataError:
+        raise
     # PIL's decoders raise whatever their parsing meets (OSError, SyntaxError, ValueError, struct.error, zlib.error,
     # DecompressionBombError ...); for the user they all mean the same thing.
     except Exception as error:

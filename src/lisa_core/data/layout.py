@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-from lisa_core.data.annotation import parse_sentence, read_json
+from lisa_core.data.files import IMAGE_SUFFIXES, begins_with, inner_path, parse_sentence, read_json
 from lisa_core.errors import DataError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 Fault = tuple[Path, DataError]
 
@@ -110,14 +107,45 @@ def _from_list(root: Path, split: str, flat: Path) -> tuple[list[Pair], list[Fau
 
 def _resolve(root: Path, split: str, flat: Path, name: object, what: str) -> Path:
     """The file a flat list names, below ROOT or else ROOT/SPLIT; raises `DataError` when it is missing or elsewhere."""
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise DataError(f"{flat}: {what} must be a file name, not {name!r}.")
-    normal = posixpath.normpath(name.replace("\\", "/"))
-    if normal.startswith(("/", "../")) or normal in (".", "..") or PureWindowsPath(name).drive:
-        raise DataError(f"{flat}: {what} points outside of the dataset ({name!r}): use a path below {root}.")
+    normal = inner_path(name, flat, what, root)
     for candidate in (root / normal, root / split / normal):
         if candidate.is_file():
             return candidate
     raise DataError(
         f"{flat}: {what} names {name!r}, which is neither in {root} nor in {root / split}: restore or correct it."
     )
+
+
+def has_pairs(root: Path) -> bool:
+    """Whether a folder, or a folder in it, holds a picture with its annotation, or a flat list names annotations.
+
+    labelme writes such pairs too; it is told by its key `imagePath`, beside no `text`. Only the first
+    pair is looked at.
+    """
+    for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")):
+        first = first_pair(folder)
+        if first is not None:
+            return not is_labelme(first)
+    return any(b'"json"' in _head(path) for path in root.glob("*.json") if begins_with(path, "["))
+
+
+def first_pair(folder: Path) -> Path | None:
+    """The first annotation of a folder that has its picture beside it."""
+    visible = [path for path in folder.iterdir() if path.name[0] != "."]
+    stems = {path.stem for path in visible if path.suffix.lower() in IMAGE_SUFFIXES}
+    return min((path for path in visible if path.suffix.lower() == ".json" and path.stem in stems), default=None)
+
+
+def is_labelme(path: Path) -> bool:
+    """Whether an annotation was written by labelme and says nothing that ReasonSeg would."""
+    try:
+        content = read_json(path)
+    except DataError:
+        return False
+    return isinstance(content, dict) and "imagePath" in content and "text" not in content
+
+
+def _head(path: Path) -> bytes:
+    """The first kilobytes of a file."""
+    with path.open("rb") as file:
+        return file.read(4096)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
 
-from lisa_core.data.annotation import Annotation, parse_sentence, rasterize, read_annotation, read_json
-from lisa_core.data.base import Example, Sample, SegmentationDataset, load_image
-from lisa_core.data.layout import Pair, find_pairs
+from lisa_core.data.annotation import Annotation, rasterize, read_annotation
+from lisa_core.data.base import Example, OnError, Phrasings, Sample, SegmentationDataset, load_image
+from lisa_core.data.files import parse_sentence, read_json
+from lisa_core.data.layout import Pair, find_pairs, has_pairs
 from lisa_core.errors import DataError
-
-OnError = Literal["fail", "skip"]
-Phrasings = Literal["all", "first"]
 
 
 class ReasonSeg(SegmentationDataset):
@@ -60,6 +57,11 @@ class ReasonSeg(SegmentationDataset):
         if not self.samples:
             hint = f" ({self.skipped[0][1]})" if self.skipped else ""
             raise DataError(f"{self.root} has no usable sample in split '{split}'{hint}: mend or add annotations.")
+
+    @classmethod
+    def looks_like(cls, root: Path) -> bool:
+        """Whether there are X.jpg and X.json pairs in the folder or below, or lists that name annotations."""
+        return has_pairs(root)
 
     def load(self, index: int) -> Example:
         """Decode sample `index`; raises `DataError` that names the image or annotation that cannot be used."""

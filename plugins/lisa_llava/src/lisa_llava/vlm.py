@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
-from lisa_core import HFVLM, Batch, VLMDims, full_content
+from lisa_core import HFVLM, Batch, VLMDims, full_content, resize_vision_tower
 from lisa_llava.tiny import tiny_llava
 
 _PARTS = (
@@ -49,6 +49,16 @@ class Llava(HFVLM):
     def configure(self, image_fit: str = "pad") -> None:
         """Choose how a picture becomes the square that LLaVA-1.5 sees: `pad` or `squash`."""
         self.image_fit = image_fit
+
+    def resize_images(self, side: int) -> None:
+        """Fit the tower's positions to another size of the picture, of NeXT's tiles."""
+        config, images = self.model.config, self.processor.image_processor
+        before = config.vision_config.image_size
+        resize_vision_tower(self.vision_tower, side, config.vision_config)
+        images.size, images.crop_size = {"shortest_edge": side}, {"height": side, "width": side}
+        if self.is_next:
+            points = [[edge * side // before for edge in point] for point in config.image_grid_pinpoints]
+            config.image_grid_pinpoints = images.image_grid_pinpoints = points
 
     def prepare_image(self, image: Image.Image) -> Image.Image:
         """Make LLaVA-1.5's picture square: its processor would crop the sides away. NeXT's does not crop."""

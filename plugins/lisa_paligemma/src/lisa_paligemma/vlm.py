@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lisa_core import HFVLM, Batch
+from lisa_core import HFVLM, Batch, resize_vision_tower
 from lisa_paligemma.tiny import tiny_paligemma
 
 
@@ -22,6 +22,14 @@ class PaliGemma(HFVLM):
 
     family: ClassVar[str] = "paligemma"
     model_types: ClassVar[tuple[str, ...]] = ("paligemma",)
+
+    def resize_images(self, side: int) -> None:
+        """Fit the tower's positions to another size; the row has an image token for each patch."""
+        vision, images = self.model.config.vision_config, self.processor.image_processor
+        resize_vision_tower(self.vision_tower, side, vision)
+        images.size = {"height": side, "width": side}
+        count = (side // vision.patch_size) ** 2
+        images.image_seq_length = self.processor.image_seq_length = count
 
     def rows(self, questions: Sequence[str], answers: Sequence[str] | None) -> tuple[list[str], list[str]]:
         """Prefixes and suffixes; the processor itself adds the marks between them."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers.vision_utils import get_vision_window_index
 
-from lisa_core import HFVLM, Batch, ConfigError, VLMDims
+from lisa_core import HFVLM, Batch, ConfigError, VLMDims, check_side
 from lisa_qwenvl.tiny import tiny_qwen2
 
 _TEMPLATE = (
@@ -41,6 +41,12 @@ class QwenVL(HFVLM):
                 f"--vlm-option min_pixels is {low} and max_pixels {high}: give 0 < min_pixels <= max_pixels"
             )
         self.processor.image_processor.size = {"shortest_edge": low, "longest_edge": high}
+
+    def resize_images(self, side: int) -> None:
+        """Resize pictures to about the area of a square of this side, at their own shape."""
+        vision = self.model.config.vision_config
+        check_side(side, vision.patch_size * vision.spatial_merge_size)
+        self.configure(min_pixels=side * side // 2, max_pixels=side * side)
 
     def take_images(self, inputs: dict[str, Any], index: Sequence[int]) -> dict[str, Any]:
         """Patches of all pictures stand in one row, so they are split by the pictures' grids."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lisa_core import HFVLM, Batch, ConfigError
+from lisa_core import HFVLM, Batch, ConfigError, check_side, resize_vision_tower
 from lisa_smolvlm.tiny import tiny_smolvlm
 
 _TEMPLATE = (
@@ -46,6 +46,18 @@ class SmolVLM(HFVLM):
                 f"longest_edge={longest_edge} makes more crops than the model can tell apart: at most {most}"
             )
         images.size = {"longest_edge": longest_edge}
+
+    def resize_images(self, side: int) -> None:
+        """Fit the tower's positions to another size of its tiles; the picture they are cut from keeps as many."""
+        config, images = self.model.config, self.processor.image_processor
+        vision, scale, before = config.vision_config, config.scale_factor, config.vision_config.image_size
+        if side == before:
+            return
+        check_side(side, vision.patch_size * scale)  # blocks of patches become one token
+        resize_vision_tower(self.vision_tower, side, vision)
+        images.max_image_size = {"longest_edge": side}
+        images.size = {"longest_edge": images.size["longest_edge"] * side // before}
+        self.processor.image_seq_len = (side // vision.patch_size // scale) ** 2
 
     def image_grid(self, output: Any, batch: Batch) -> Tensor:
         """The global tile of each image: the whole picture squashed to a square, so nothing of the grid is padding."""

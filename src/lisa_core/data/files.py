@@ -1,0 +1,149 @@
+"""Reading what a dataset's files say: text of several encodings, JSON, paths that stay inside, splits by any name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from lisa_core.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+_SPLIT_NAMES = (("train", "training"), ("val", "validation", "valid"), ("test", "testing"))
+
+
+def read_text(path: Path) -> str:
+    """A text file, UTF-8 first (with or without a byte order mark), then cp1252; raises `DataError`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the file.") from error
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise DataError(f"{path} is neither UTF-8 nor cp1252 text: save it as UTF-8.")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file; raises `DataError` that names it."""
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse JSON text; raises `DataError` that begins with `where`, also when it is nested too deeply."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not valid JSON ({error}): mend or remove it.") from error
+
+
+def parse_sentence(value: object, path: Path | str, what: str) -> str:
+    """A sentence without surrounding blanks; raises `DataError` that names `path` when there is none."""
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{path}: {what} must be a sentence, not {short(value)}: write what to segment.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair, which JSON can spell and no tokenizer takes
+        raise DataError(f"{path}: {what} holds a broken character ({error.reason}): write it again.") from error
+    return value.strip()
+
+
+def is_question(text: str) -> bool:
+    """Whether a text reads as a full sentence, for formats that do not say: it ends like one."""
+    return text.rstrip().endswith(("?", ".", "!"))
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a finite number that fits a float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def short(value: object) -> str:
+    """A value for an error message, on one line and cut at 60 characters."""
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def inner_path(name: object, file: Path, what: str, root: Path) -> str:
+    """A file name that a dataset gives, with forward slashes and normalised.
+
+    Raises `DataError` that names `file` when it is no name, or leads out of `root`. Links are followed, as users put
+    large folders elsewhere that way.
+    """
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise DataError(f"{file}: {what} must be a file name, not {short(name)}.")
+    normal = posixpath.normpath(name.replace("\\", "/"))
+    if normal.startswith(("/", "../")) or normal in (".", "..") or PureWindowsPath(name).drive:
+        raise DataError(f"{file}: {what} points outside of the dataset ({name!r}): use a path below {root}.")
+    return normal
+
+
+class Pictures:
+    """Finds pictures by the names a dataset gives, in the folders where it is known to keep them.
+
+    Every folder is listed once. A name that differs only in how its accents are composed, as archives made on macOS
+    have them, is found too.
+    """
+
+    def __init__(self, root: Path, folders: Iterable[Path]) -> None:
+        self.root = root
+        self.folders = list(dict.fromkeys(folders))
+        self._listed: dict[Path, dict[str, str]] = {}
+
+    def find(self, name: object, file: Path, what: str) -> Path:
+        """The picture called `name` in `file`; raises `DataError` when it leads outside or is nowhere."""
+        inner = inner_path(name, file, what, self.root)
+        below, _, base = inner.rpartition("/")
+        for folder in self.folders:
+            found = self._names(folder / below).get(unicodedata.normalize("NFC", base))
+            if found is not None:
+                return folder / below / found
+        places = ", ".join(str(folder) for folder in self.folders)
+        raise DataError(
+            f"{file}: {what} names {inner!r}, which is in none of {places}: put the pictures in one of them."
+        )
+
+    def _names(self, folder: Path) -> dict[str, str]:
+        if folder not in self._listed:
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                names = []
+            self._listed[folder] = {unicodedata.normalize("NFC", name): name for name in names}
+        return self._listed[folder]
+
+
+def split_names(split: str) -> tuple[str, ...]:
+    """What a split may be called in a published layout, its own name first: val, validation, valid."""
+    for names in _SPLIT_NAMES:
+        if split in names:
+            return (split, *(name for name in names if name != split))
+    return (split,)
+
+
+def first_existing(paths: Iterable[Path]) -> Path | None:
+    """The first of the paths that exists."""
+    return next((path for path in paths if path.exists()), None)
+
+
+def held_out(keys: Sequence[str]) -> set[str]:
+    """A tenth of the keys, at least one of two, for sets that come without a val split; the same on every machine."""
+    ranked = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest())
+    return set(ranked[: max(len(ranked) // 10, 1)] if len(ranked) > 1 else [])
+
+
+def begins_with(path: Path, character: str) -> bool:
+    """Whether a text file's first visible character is this one; a cheap look at what a large JSON file holds."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(character.encode())
+    except OSError:
+        return False

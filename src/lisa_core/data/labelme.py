@@ -1,0 +1,184 @@
+"""labelme: X.json beside X.jpg; a sample is a picture and a label in it, its mask all shapes of that label."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from lisa_core.data.base import Example, Sample, load_image, opened
+from lisa_core.data.files import (
+    held_out,
+    inner_path,
+    is_number,
+    is_question,
+    parse_sentence,
+    read_json,
+    short,
+    split_names,
+)
+from lisa_core.data.layout import first_pair, is_labelme
+from lisa_core.data.polygons import paint_polygon
+from lisa_core.data.reader import Reader
+from lisa_core.errors import DataError
+from lisa_core.types import IGNORE
+
+_BACKGROUND = "_background_"
+_CIRCLE_CORNERS = 72
+
+
+class Labelme(Reader):
+    """`SPLIT/X.json`, or all in one folder: then a tenth of the pictures is `val` and the rest `train`.
+
+    Polygons, rectangles, circles and masks are read. Shapes labelled `ignore` or `__ignore__` are not counted where no
+    other shape is, `_background_` paints nothing.
+    """
+
+    name = "labelme"
+    layout: ClassVar[str] = "SPLIT/X.json with `imagePath` and `shapes`, as labelme writes it"
+
+    @classmethod
+    def looks_like(cls, root: Path) -> bool:
+        """Whether the first file of the folder, or of a folder in it, is labelme's."""
+        for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")):
+            first = first_pair(folder) or min(folder.glob("[!.]*.json"), default=None)
+            if first is not None and first.stat().st_size < 1 << 26 and is_labelme(first):
+                return True
+        return False
+
+    def read(self) -> None:
+        """Samples in the order of file names and, in a file, of labels."""
+        self._shapes: list[list[dict[str, Any]]] = []
+        for path in self._files():
+            with self.tolerated(path):
+                self._add(path)
+
+    def load(self, index: int) -> Example:
+        """Decode sample `index`; raises `DataError` that names the picture or file that cannot be used."""
+        sample = self.samples[index]
+        image = self._image(sample)
+        mask = np.zeros((image.height, image.width), dtype=np.uint8)
+        for shape in self._shapes[index]:  # those that are ignored come first
+            inside = _paint(shape, image.height, image.width, str(sample.annotation_path))
+            mask[inside] = IGNORE if _is_ignored(shape) else 1
+        return Example(sample, image, mask)
+
+    def _files(self) -> list[Path]:
+        """The split's annotations."""
+        for name in split_names(self.split):
+            if (self.root / name).is_dir():
+                return _annotations(self.root / name)
+        files = _annotations(self.root)
+        if not files or self.split not in ("train", "val"):
+            raise self.no_split()
+        val = held_out([path.name for path in files])
+        return [path for path in files if (path.name in val) == (self.split == "val")]
+
+    def _add(self, path: Path) -> None:
+        """The samples of one file."""
+        content = read_json(path)
+        shapes = content.get("shapes") if isinstance(content, dict) else None
+        if not isinstance(shapes, list):
+            raise DataError(f"{path} has no list `shapes`: it is no file of labelme.")
+        for number, shape in enumerate(shapes):
+            _check(shape, number, path)
+        picture = self._picture(content, path)
+        ignored = [shape for shape in shapes if _is_ignored(shape)]
+        labels: dict[str, list[dict[str, Any]]] = {}
+        for shape in shapes:
+            if not _is_ignored(shape) and shape["label"].strip() != _BACKGROUND:
+                labels.setdefault(shape["label"].strip(), []).append(shape)
+        name = path.relative_to(self.root).with_suffix("").as_posix()
+        for label, members in sorted(labels.items()):
+            text = label.replace("_", " ")
+            sample_id = f"{name}#{label}"
+            self.samples.append(Sample(sample_id, picture, path, text, is_question(text), source=self.name))
+            self._shapes.append(ignored + members)
+
+    def _picture(self, content: dict[str, Any], path: Path) -> Path:
+        """The picture's file, or the annotation itself when the picture is stored in it."""
+        said = content.get("imagePath")
+        if isinstance(said, str) and "\0" not in said:
+            # labelme writes the path it was opened by, often with a folder of the machine it ran on
+            base = said.replace("\\", "/").rpartition("/")[2]
+            if base and (path.parent / base).is_file():
+                return path.parent / base
+        if content.get("imageData"):
+            return path
+        below = path.parent.relative_to(self.root).as_posix()
+        inner = inner_path(f"{below}/{said}" if isinstance(said, str) else said, path, "`imagePath`", self.root)
+        if not (self.root / inner).is_file():
+            raise DataError(f"{path}: `imagePath` names {said!r}, which is not there: put the picture beside the file.")
+        return self.root / inner
+
+    def _image(self, sample: Sample) -> Image.Image:
+        if sample.image_path != sample.annotation_path:
+            return load_image(sample.image_path)
+        data = _bytes(read_json(sample.annotation_path).get("imageData"), f"{sample.annotation_path}: `imageData`")
+        with opened(sample.annotation_path, data) as image:
+            return image.convert("RGB")
+
+
+def _annotations(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != ".")
+
+
+def _is_ignored(shape: dict[str, Any]) -> bool:
+    return shape["label"].strip().strip("_").lower() == "ignore"
+
+
+def _check(shape: Any, number: int, path: Path) -> None:
+    """Raise `DataError` for a shape that cannot be painted."""
+    if not isinstance(shape, dict):
+        raise DataError(f"{path}: shape {number} must be an object with `label` and `points`, not {short(shape)}.")
+    parse_sentence(shape.get("label"), path, f"the label of shape {number}")
+    kind, points = shape.get("shape_type") or "polygon", shape.get("points")
+    counts = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}
+    if kind not in counts:
+        raise DataError(f"{path}: shape {number} is a {short(kind)}, which has no area: draw a polygon, or remove it.")
+    least = counts[kind]
+    if not isinstance(points, list) or len(points) < least or (kind != "polygon" and len(points) != least):
+        raise DataError(f"{path}: shape {number} is a {kind}, which needs {least} points, not {short(points)}.")
+    for point in points:
+        if not isinstance(point, list) or len(point) != 2 or not all(is_number(value) for value in point):
+            raise DataError(f"{path}: shape {number} has the point {short(point)}: points are [x, y], finite numbers.")
+
+
+def _paint(shape: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
+    """Bool [H,W] mask of one shape."""
+    points = np.asarray(shape["points"], dtype=np.float64)
+    kind = shape.get("shape_type") or "polygon"
+    if kind == "rectangle":
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    elif kind == "circle":
+        radius = math.dist(*points)
+        angles = np.linspace(0, 2 * np.pi, _CIRCLE_CORNERS, endpoint=False)
+        points = points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    elif kind == "mask":
+        return _paste(shape, points, height, width, where)
+    return paint_polygon(points, height, width)
+
+
+def _paste(shape: dict[str, Any], points: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
+    """Bool [H,W] with a shape's own small mask at its upper left point."""
+    with opened(Path(where), _bytes(shape.get("mask"), f"{where}: the mask of a shape")) as image:
+        small = np.asarray(image.convert("L")) != 0
+    x, y = (round(value) for value in points.min(axis=0).tolist())
+    if x < 0 or y < 0 or y + small.shape[0] > height or x + small.shape[1] > width:
+        raise DataError(f"{where}: a mask of {small.shape[1]} x {small.shape[0]} at ({x}, {y}) leaves the picture.")
+    mask = np.zeros((height, width), dtype=bool)
+    mask[y : y + small.shape[0], x : x + small.shape[1]] = small
+    return mask
+
+
+def _bytes(text: Any, what: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise DataError(f"{what} is not base64 text ({error}): save the file again.") from error

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from lisa_core.model_config import ModelConfig, TuningConfig
+from lisa_core.segmenter import Segmenter
+
+
+@pytest.fixture
+def place(small_run, small_vlm, tmp_path, monkeypatch) -> Path:
+    """The current directory, with runs that have adapters (`run`), none (`frozen`), or no base (`tiny`)."""
+    name = small_vlm("smolvlm")
+    for folder, model, tuning in (
+        ("run", name, TuningConfig(vlm_use_lora=True)),
+        ("frozen", name, TuningConfig(vlm_freeze=True)),
+        ("tiny", "tiny", TuningConfig(vlm_use_lora=True)),
+    ):
+        small_run(tmp_path / folder, ModelConfig(vlm="smolvlm", vlm_model_name=model, sam="tiny"), tuning)
+    noise = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def drawn(name: str) -> np.ndarray:
+    return Segmenter.load(name, "cpu").set_image("photo.png").segment("the red ring").logits
+
+
+@pytest.mark.parametrize("run", ["run", "frozen", "tiny"])
+def test_any_run_becomes_a_folder_to_share(run, place, invoke):
+    result = invoke("export", run, "mine", "--license", "mit")
+    assert result.exit_code == 0, result.stderr
+    assert ("merging the adapters" in result.stderr) == (run != "frozen")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("exported: mine (") and "mine/README.md" in lines[0]
+    assert lines[-1] == "  or: lisa push mine ORG/NAME"
+    expected = drawn(run)
+    shutil.rmtree(run)
+    np.testing.assert_allclose(drawn("mine"), expected, atol=1e-4)
+    assert ModelCard.load(Path("mine/README.md")).data.license == "mit"
+
+
+def test_adapters_are_kept_when_asked_for(place, invoke):
+    result = invoke("export", "run", "mine", "--no-merge")
+    assert result.exit_code == 0 and "the adapters are kept apart" in result.stderr
+    assert json.loads(Path("mine/lisa.json").read_text())["tuning"]["vlm_use_lora"] is True
+    assert np.array_equal(drawn("mine"), drawn("run"))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["frozen", "out", "--merge"], "frozen/best has no adapters to merge: leave --merge out"),
+        (["run", "out", "--no-base"], "is a folder of this machine and no name on the hub: leave --no-base out"),
+        (["tiny", "out", "--no-base"], "a tiny model has no base"),
+        (["run", "out", "--no-base", "--merge"], "exclude one another"),
+        (["absent", "out"], "no checkpoint at absent"),
+        (["run", "frozen"], "frozen is not empty"),
+        (["run", "run"], "which the model is made from"),
+        (["run", "out", "--dtype", "int8"], "'int8' is not one of"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(place, refusal, args, said):
+    before = sorted(place.rglob("*"))
+    assert said in refusal("export", *args)
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_export_in_a_real_process(place, run_lisa):
+    result = run_lisa("export", "run", "mine")
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr and "Warning" not in result.stderr
+    shutil.rmtree("run")
+    result = run_lisa("segment", "mine", "photo.png", "the red ring", "-o", "out")
+    assert result.returncode == 0, result.stderr
+    assert run_lisa("export", "mine", "mine").stderr.startswith("lisa: error: mine is, or holds, mine,")
