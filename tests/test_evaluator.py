@@ -229,6 +229,19 @@ def test_the_result_is_plain_data(model, collator):
     } <= record.keys()
 
 
+def test_a_score_that_is_no_number_is_none(model, collator, monkeypatch):
+    def broken(*args):
+        drawn = predict(*args)
+        drawn[0].iou, drawn[1].iou = float("nan"), 7.0
+        return drawn
+
+    monkeypatch.setattr(evaluator, "predict", broken)
+    dataset = Pictures(("a", "one", LEFT), ("a", "two", RIGHT))
+    result, _ = run(model, collator, dataset, keep_masks=True, blank=False)
+    assert [mask.score for mask in result.masks] == [None, 1.0]
+    json.dumps([mask.to_dict() for mask in result.masks], allow_nan=False)
+
+
 class Speaking:
     """`VLM.generate` that continues each question as `replies` says."""
 

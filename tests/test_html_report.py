@@ -16,8 +16,9 @@ from lisa_core.evaluation_comparison import compare_evaluations
 from lisa_core.html_comparison import write_comparison
 from lisa_core.html_page import check_report
 from lisa_core.html_report import picked, write_report
-from lisa_core.html_samples import BOTH, PREDICTION_ONLY, TRUTH_ONLY
+from lisa_core.html_samples import BOTH, PREDICTION_ONLY, TRUTH_ONLY, Shown, card
 from lisa_core.summary import Settings, summarize
+from lisa_core.types import IGNORE
 
 location = importlib.util.spec_from_file_location("report_pages", Path(__file__).parent / "report_pages.py")
 assert location is not None and location.loader is not None
@@ -109,18 +110,28 @@ def test_a_folder_gets_a_page_and_its_pictures(made, tmp_path):
     assert [file.name for file in folder.iterdir()] == ["index.html"]
 
 
-def test_the_overlap_is_where_both_masks_are(made, tmp_path):
-    report(made, tmp_path / "page", samples=1)
-    best = picked(made.result.records, 1)["Best"][0]
-    assert best.iou == 1.0
-    worst = picked(made.result.records, 1)["Worst"][0]
-    colors = {}
-    for name in ("Worst0_truth", "Worst0_prediction0", "Worst0_overlap0", "Best0_overlap0"):
-        pixels = np.asarray(Image.open(tmp_path / "page" / "images" / f"{name}.png").convert("RGBA"))
-        colors[name] = {tuple(pixel[:3]) for pixel in pixels.reshape(-1, 4).tolist() if pixel[3]}
-    assert colors["Best0_overlap0"] == {BOTH}
-    assert colors["Worst0_truth"] == {TRUTH_ONLY} and colors["Worst0_prediction0"] <= {PREDICTION_ONLY}
-    assert worst.iou < 0.1 and TRUTH_ONLY in colors["Worst0_overlap0"]
+def test_each_colour_is_where_it_belongs(made):
+    truth, drawn = np.zeros((140, 280), np.uint8), np.zeros((140, 280), bool)
+    truth[:, 40:120], truth[:, 240:], drawn[:, 100:200] = 1, IGNORE, True
+    kept = {}
+
+    def keep(name: str, data: bytes) -> str:
+        kept[name] = Image.open(io.BytesIO(data))
+        return name
+
+    record = made.result.records[0]
+    card(Shown(record, Image.new("RGB", (280, 140)), truth, [("prediction", drawn, 0.1)]), "x", keep)
+    # The colour of each column, None where the picture shows through.
+    columns = {}
+    for name in ("truth", "prediction0", "overlap0"):
+        row = np.asarray(kept[f"x_{name}.png"].convert("RGBA"))[70].tolist()
+        columns[name] = [tuple(pixel[:3]) if pixel[3] == 255 else None for pixel in row]
+        assert all(pixel[3] in (0, 255) for pixel in row)
+    grey = (120, 120, 120)
+    assert columns["truth"] == [None] * 40 + [TRUTH_ONLY] * 80 + [None] * 120 + [grey] * 40
+    assert columns["prediction0"] == [None] * 100 + [PREDICTION_ONLY] * 100 + [None] * 80
+    overlap = [None] * 40 + [TRUTH_ONLY] * 60 + [BOTH] * 20 + [PREDICTION_ONLY] * 80 + [None] * 40 + [grey] * 40
+    assert columns["overlap0"] == overlap
 
 
 def test_which_samples_are_picked(made):

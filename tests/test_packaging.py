@@ -138,6 +138,11 @@ def test_a_plugin_depends_on_core_and_ships_the_configs_it_lists(wheels: dict[st
     assert shipped == {path.relative_to(source).as_posix() for path in source.rglob("*.json")} != set()
 
 
+def test_core_ships_the_style_and_script_of_its_pages(wheels: dict[str, Path]) -> None:
+    with zipfile.ZipFile(wheels["lisa_core"]) as archive:
+        assert {"lisa_core/page/report.css", "lisa_core/page/report.js"} <= set(archive.namelist())
+
+
 @pytest.mark.parametrize("project", PROJECTS)
 def test_a_wheel_holds_the_package_its_types_marker_and_no_tests(wheels: dict[str, Path], project: str) -> None:
     with zipfile.ZipFile(wheels[project]) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,8 +20,6 @@ from lisa_core.prompts import question
 from lisa_core.records import SampleRecord
 from lisa_core.run_lengths import union_of
 from lisa_core.scoring import Drawn, score_picture
-
-__all__ = ["EvaluationResult", "Judged", "evaluate"]
 
 
 @dataclass
@@ -178,7 +177,8 @@ class _Judge:
         for reply, image in zip(replies, image_index):
             masks = [_mask(prediction) for prediction in reply.masks]
             width, height = encoded.images[image].size
-            score = sum(map(_score, reply.masks)) / len(masks) if masks else None
+            scores = [score for score in map(_score, reply.masks) if score is not None]
+            score = sum(scores) / len(scores) if scores else None
             drawn.append(Drawn(union_of(masks, (height, width)), score, bool(masks), masks if len(masks) > 1 else []))
         return drawn, [reply.text for reply in replies]
 
@@ -188,8 +188,9 @@ def _mask(prediction: Prediction) -> np.ndarray:
     return mask
 
 
-def _score(prediction: Prediction) -> float:
-    return min(max(prediction.iou, 0.0), 1.0)
+def _score(prediction: Prediction) -> float | None:
+    """The decoder's estimate, which may leave 0..1; None if it is no number."""
+    return min(max(prediction.iou, 0.0), 1.0) if math.isfinite(prediction.iou) else None
 
 
 def _batches(groups: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:

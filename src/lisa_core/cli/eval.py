@@ -138,7 +138,7 @@ def evaluate(
     dataset = open_dataset(root, split, phrasings, on_error=on_error, format=data_format)
     console = Console(stderr=True)
     options: dict[str, Any] = {"max_samples": max_samples, "on_error": on_error, "boundary": boundary}
-    with Progress(console=console, transient=True, disable=not is_main) as bar:
+    with Progress(console=console, transient=True, disable=not (is_main and console.is_terminal)) as bar:
         steps = bar.add_task("evaluating", total=len(dataset.samples[:max_samples]))
         shares = 1 if processes is None else processes.world_size
         options["on_progress"] = lambda count: bar.advance(steps, count * shares)

@@ -35,6 +35,7 @@ class CocoReader(Reader):
                 picture = pictures.find(entry.get("file_name"), path, f"image {image_id}")
                 for name, annotations in self._by_category(file.by_image[image_id]):
                     self._add(picture, entry, name, annotations)
+        file.release()
 
     def load(self, index: int) -> Example:
         """Decode sample `index`; raises `DataError` that names the image or annotation that cannot be used."""

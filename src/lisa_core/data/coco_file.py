@@ -101,6 +101,11 @@ class CocoFile:
                 f"{said[0]} x {said[1]}: restore the picture its outlines were drawn for."
             )
 
+    def release(self) -> None:
+        """Forget the tables: what the samples hold of them stays, the rest of a large file need not."""
+        for entries in (self.images, self.annotations, self.by_image):
+            entries.clear()
+
     def _entries(self, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
         entries = content.get(name)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

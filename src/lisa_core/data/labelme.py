@@ -47,7 +47,7 @@ class Labelme(Reader):
         """Whether the first file of the folder, or of a folder in it, is labelme's."""
         for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")):
             first = first_pair(folder) or min(folder.glob("[!.]*.json"), default=None)
-            if first is not None and first.stat().st_size < 1 << 26 and is_labelme(first):
+            if first is not None and first.stat().st_size < 1 << 24 and is_labelme(first):
                 return True
         return False
 

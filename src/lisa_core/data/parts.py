@@ -17,7 +17,7 @@ class PartReader(CocoReader):
         """`bicycle:wheel` is a bicycle wheel and the wheel of the bicycle; `trash_can_(bin)` is a trash can."""
         words = [word.partition("_(")[0].replace("_", " ").strip() for word in category.split(":")]
         if len(words) != 2 or not all(words):
-            return [" ".join(words)]
+            return [" ".join(words).strip()]
         thing, part = words
         return [f"{thing} {part}", f"the {part} of the {thing}"]
 

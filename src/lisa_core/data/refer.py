@@ -51,6 +51,7 @@ class Refer(Reader):
                 known.add(split)
                 if self._is_wanted(split):
                     self._add(reference, where, path, pictures)
+        self._file.release()
         if not self.samples and not self.skipped:
             raise DataError(f"{path} has no split '{self.split}': it has {', '.join(sorted(known))}.")
 
