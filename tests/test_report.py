@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from lisa_core.errors import ConfigError
-from lisa_core.report import _LETTERBOX, PREDICTION_COLOR, TRUTH_COLOR, SheetRow, _scaled, _tiles, _wrap, contact_sheet
+from lisa_core.report import _LETTERBOX, PREDICTION_COLOR, TRUTH_COLOR, SheetRow, scaled, _tiles, _wrap, contact_sheet
 from lisa_core.types import IGNORE
 
 FONT = ImageFont.load_default(17)
@@ -70,9 +70,9 @@ def test_ignored_pixels_are_grey_in_the_truth_only() -> None:
 
 def test_a_mask_of_one_pixel_survives_scaling_down() -> None:
     mask = np.zeros((900, 1200), bool)
-    assert not _scaled(mask, TILE).any()
+    assert not scaled(mask, TILE).any()
     mask[451, 601] = True
-    scaled = _scaled(mask, TILE)
+    scaled = scaled(mask, TILE)
     assert scaled.shape == (90, 120)
     assert abs(np.argwhere(scaled) - (45, 60)).max() <= 1
 

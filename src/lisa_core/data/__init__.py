@@ -50,6 +50,8 @@ def open_dataset(
         DataError: when the data is missing, empty, malformed, or of no known format.
         PluginError: when `format` is not the name of a format, or its plugin is broken.
     """
+    looked_at = root
     if not str(root).startswith(HF_PREFIX):
         root = Path(root).expanduser()
-    return reader_class(root, format)(root, split, phrasings, on_error=on_error)
+        looked_at = root / Path(split).parent  # a split in a folder below has its layout there
+    return reader_class(looked_at, format)(root, split, phrasings, on_error=on_error)
