@@ -134,6 +134,23 @@ def test_a_run_that_is_gone_on_with_brings_its_settings(trained):
         resolve({"resume": str(trained.folder / "scenes")})
 
 
+def test_a_new_run_from_another_s_weights_has_their_shapes(trained, tmp_path):
+    for path in (trained.folder / "run", trained.folder / "run" / "last"):
+        resolved = resolve({"init_from": str(path), "vlm_model_name": "elsewhere"})
+        model = resolved.config.model
+        assert model.sam == "tiny" and model.vlm_model_name == "elsewhere"  # `auto` would be vit_b beside that name
+        assert resolved.origins["sam"] == str(path) and resolved.config.optim.seed == 0
+    assert resolve({"init_from": str(path), "sam": "vit_l", "num_prompts": 2}).config.model.sam == "vit_l"
+    (tmp_path / "run.yaml").write_text(f"init_from: {path}\n")
+    assert resolve(file=str(tmp_path / "run.yaml")).config.model.sam == "tiny"
+    assert resolve({"init_from": str(tmp_path)}).config.model.sam == "auto"  # refused by whoever reads the weights
+    meta = tmp_path / "lisa.json"
+    meta.write_text((path / "lisa.json").read_text().replace('"num_prompts": 4', '"num_prompts": 7'))
+    assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 7
+    meta.write_text("[" * 100_000)
+    assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 4
+
+
 def test_every_setting_has_one_section():
     assert len(FIELD_SECTION) == sum(len(dataclasses.fields(cls)) for cls in SECTIONS.values())
 

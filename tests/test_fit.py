@@ -29,6 +29,7 @@ def test_a_gpu_is_not_all_for_the_run():
     assert usable(8e9) == pytest.approx(6.75e9)
 
 
+@pytest.mark.slow
 def test_levers_are_pulled_until_it_fits(monkeypatch):
     monkeypatch.setattr(module, "CONTEXT", 0.0)
     asked_for = estimate(CONFIG).total
@@ -43,6 +44,7 @@ def test_levers_are_pulled_until_it_fits(monkeypatch):
     assert fit(CONFIG, asked_for / 0.9).flags == ""
 
 
+@pytest.mark.slow
 def test_what_fits_nowhere_is_told_with_the_least(monkeypatch):
     monkeypatch.setattr(module, "CONTEXT", 0.0)
     with pytest.raises(ConfigError, match=r"nothing fits into 0\.0 GB: the least is .* with .*--vlm-freeze"):

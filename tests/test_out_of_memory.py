@@ -17,6 +17,7 @@ from lisa_core.trainer import Trainer
 CONFIG = TrainConfig(model=ModelConfig(vlm="smolvlm", vlm_model_name="tiny"), data=DataConfig(batch_size=4))
 
 
+@pytest.mark.slow
 def test_the_flags_come_with_what_they_save_the_most_first():
     said = out_of_memory_advice(CONFIG, torch.device("cuda"))
     needed = estimate(CONFIG).total

@@ -72,9 +72,9 @@ def test_a_mask_of_one_pixel_survives_scaling_down() -> None:
     mask = np.zeros((900, 1200), bool)
     assert not scaled(mask, TILE).any()
     mask[451, 601] = True
-    scaled = scaled(mask, TILE)
-    assert scaled.shape == (90, 120)
-    assert abs(np.argwhere(scaled) - (45, 60)).max() <= 1
+    found = scaled(mask, TILE)
+    assert found.shape == (90, 120)
+    assert abs(np.argwhere(found) - (45, 60)).max() <= 1
 
 
 @given(st.text(max_size=200), st.integers(30, 400), st.integers(1, 4))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pickle
 import random
+import runpy
 import shutil
 import signal
 import time
@@ -17,7 +19,7 @@ from safetensors.torch import load_file
 
 from lisa_core.checkpoint import load_checkpoint
 from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SpeedConfig, TrainConfig, TuningConfig
-from lisa_core.errors import CheckpointError, ConfigError, LisaError
+from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.interrupts import RunInterrupted
 from lisa_core.run_folder import RunFolder
 from lisa_core.trainer import Trainer
@@ -36,23 +38,23 @@ def settings(scenes: Path, out: Path, tuning: dict | None = None, speed: dict | 
     )
 
 
+# Forks of a process that has imported everything and computed nothing: it spares the seconds of importing, and autograd
+# refuses to work in the fork of a process whose own threads have.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["lisa_core.trainer"])
+
+
 def in_a_child(config: TrainConfig, kill_after: float | None = None) -> int:
-    """Train in a fork of this process, which spares the seconds of importing; returns its exit status."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            Trainer(config).run()
-            status = 0
-        except LisaError as error:
-            print(error)
-            status = getattr(error, "exit_code", 2)
-        finally:
-            os._exit(status)
+    """Train in a process of its own; returns its exit status."""
+    program = str(Path(__file__).with_name("train_child.py"))
+    child = SERVER.Process(target=runpy.run_path, args=(program, {"config": config}))
+    child.start()
     if kill_after is not None:
         time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        child.kill()
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
 
 
 def curve(run: Path) -> list[dict]:
@@ -71,7 +73,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Forks cannot have more, and another number of threads adds up in another order."""
+    """Another number of threads adds up in another order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -128,6 +130,7 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(scenes, tmp_path, unbroken
     assert same(weights(out), weights(unbroken[0])) and curve(out) == curve(unbroken[0])
 
 
+@pytest.mark.slow
 def test_half_precision_with_a_scaler_goes_on_in_the_same_bits(scenes, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     torch.set_num_threads(2)

@@ -13,11 +13,12 @@ import yaml
 
 from lisa_core.config import SECTIONS, TrainConfig
 from lisa_core.errors import ConfigError
+from lisa_core.model_config import ModelConfig
 from lisa_core.presets import PRESETS
+from lisa_core.run_files import BEST, CONFIG_FILE, LAST, META_FILE
 
 ENVIRONMENT = "environment"
 """The section of a run's `config.json` that says where the run comes from; it holds no settings."""
-RUN_CONFIG = "config.json"
 
 FIELD_SECTION = {item.name: name for name, section in SECTIONS.items() for item in dataclasses.fields(section)}
 """Section of every setting; their names are unique."""
@@ -36,7 +37,8 @@ class Resolved:
 def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, preset: str | None = None) -> Resolved:
     """A config from a preset, a file and flags; each of them overrides those before it.
 
-    `resume` among the flags, naming a run, stands for that run's own settings, between file and flags.
+    `resume` among the flags, naming a run, stands for that run's own settings, between file and flags. `init_from`
+    stands for what gives the weights of a checkpoint their shapes, before all others.
 
     Raises:
         ConfigError: if the file or the preset is not there, or holds what is no setting.
@@ -53,9 +55,12 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
     if resume is not None and resume != "auto":
         run = _run_of(Path(resume).expanduser())
         # How the earlier run was started is not how this one is.
-        own = {key: value for key, value in read_settings(run / RUN_CONFIG).items() if key not in _OF_A_START}
-        layers.append((str(run / RUN_CONFIG), {**own, "output_dir": str(run)}))
+        own = {key: value for key, value in read_settings(run / CONFIG_FILE).items() if key not in _OF_A_START}
+        layers.append((str(run / CONFIG_FILE), {**own, "output_dir": str(run)}))
     layers.append(("flag", flags))
+    start = next((layer["init_from"] for _, layer in reversed(layers) if layer.get("init_from")), None)
+    if isinstance(start, str):
+        layers.insert(0, (start, _shapes_of(Path(start).expanduser())))
     values: dict[str, Any] = {}
     origins = dict.fromkeys(FIELD_SECTION, "default")
     for origin, layer in layers:
@@ -68,6 +73,15 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
     return Resolved(TrainConfig(**sections), origins)
 
 
+_SHAPES = (
+    "fusion",
+    "mask_features",
+    "similarity_map",
+    "num_prompts",
+    "sam_prompt_dim",
+    "sam_decoder_depth",
+    "img_size",
+)
 _OF_A_START = ("resume", "init_from", "overwrite", "num_processes")
 
 
@@ -75,9 +89,22 @@ def _run_of(path: Path) -> Path:
     """The run's folder that a path means: itself, or that of the checkpoint that it is."""
     resolved = path.resolve()
     for folder in (path, resolved.parent, resolved.parent.parent):
-        if (folder / RUN_CONFIG).is_file():
+        if (folder / CONFIG_FILE).is_file():
             return folder
-    raise ConfigError(f"--resume {path}: there is no run with a {RUN_CONFIG}: give a run's folder, or `auto`")
+    raise ConfigError(f"--resume {path}: there is no run with a {CONFIG_FILE}: give a run's folder, or `auto`")
+
+
+def _shapes_of(path: Path) -> dict[str, Any]:
+    """What decides the shapes of a checkpoint's weights; empty for what is no checkpoint, which its reader tells."""
+    for folder in (path, path / BEST, path / LAST):
+        try:
+            model = json.loads((folder / META_FILE).read_text(encoding="utf-8"))["model"]
+            found = {name: model[name] for name in _SHAPES if name in model}
+            # `auto` follows the name of the VLM, which is another one in the new run.
+            return {**found, "sam": ModelConfig(vlm_model_name=model["vlm_model_name"], sam=model["sam"]).sam_size_name}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return {}
 
 
 def read_settings(path: Path) -> dict[str, Any]:

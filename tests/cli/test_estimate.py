@@ -43,7 +43,7 @@ def test_settings_that_fit_are_proposed(invoke):
         (("--fit", "8gb", "--inference"), "--fit is about training: leave --inference out"),
         (("--vlm-freeze", "--vlm-use-lora"), "a frozen VLM has no adapters"),
         (("--vlm-quantization", "4bit", "--vlm-use-lora"), "tiny cannot be loaded in 4bit: leave that out"),
-        (("--fit", "0.51gb"), "nothing fits into 0.5 GB: the least is"),
+        pytest.param(("--fit", "0.51gb"), "nothing fits into 0.5 GB: the least is", marks=pytest.mark.slow),
     ],
 )
 def test_what_cannot_be_is_one_line(refusal, args, said):
