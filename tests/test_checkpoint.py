@@ -31,6 +31,17 @@ from lisa_core.tuning import apply_tuning
 SENTENCES = ["the red ring", "Which one is the zany wombat?"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes are POSIX")
+def test_others_may_read_a_checkpoint_if_they_may_read_what_else_one_writes(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path / "saved", trained(ModelConfig(vlm="clip-llm", vlm_model_name="tiny")), {})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "saved").rglob("*") if path.is_file()}
+    assert modes["model.safetensors"] == 0o640 and set(modes.values()) == {0o640}
+
+
 def trained(config: ModelConfig, vlm_freeze: bool = False, seed: int = 0) -> LisaModel:
     """A model whose trainable weights no seed and no file but its own checkpoint can give back."""
     model = build_model(config)

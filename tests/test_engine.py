@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SpeedConfig, TrainConfig
 from lisa_core.errors import ConfigError
 from lisa_core.trainer import _MOST_SKIPPED, Trainer
 
@@ -69,6 +69,20 @@ def test_it_stops_by_default_with_what_was_saved_before(scenes, tmp_path, gradie
     with pytest.raises(ConfigError, match=r"step 3: .*nan, at samples .*#.*: what was saved before is intact"):
         trainer.run()
     assert (tmp_path / "run" / "last").resolve().name == "step-00000002"
+
+
+def test_fp16_gradients_that_never_become_numbers_stop_the_run(scenes, tmp_path):
+    """The scaler is there for overflows; below a scale of 1 it is the run that is at fault."""
+    config = trainer_of(scenes, tmp_path / "a", "stop").config
+    changes = {
+        "speed": SpeedConfig(vlm_mixed_precision="fp16"),
+        "optim": OptimConfig(num_epochs=20),
+        "run": RunConfig(output_dir=str(tmp_path / "b"), device="cpu", sample_masks=0, eval_every=20),
+    }
+    trainer = Trainer(TrainConfig(**{**vars(config), **changes}))
+    poison(trainer, tuple(range(1, 10**4)), gradient_only=True)
+    with pytest.raises(ConfigError, match=r"step 18: .*nan, at samples .*#"):  # 2^16 halved 17 times
+        trainer.run()
 
 
 def test_a_run_of_left_out_steps_stops_all_the_same(scenes, tmp_path):

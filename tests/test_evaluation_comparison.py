@@ -62,7 +62,7 @@ def test_the_same_twice_differs_in_nothing():
     comparison = compare_evaluations(a, list(reversed(a)), FEW)
     for name, found in comparison.whole.figures.items():
         assert (found.difference, found.low, found.high) == (0, 0, 0)
-        assert verdict(name, found) == "not decided"
+        assert verdict(name, found) == "equal"
     assert comparison.to_dict()["changed"] == []
 
 
@@ -86,6 +86,13 @@ def test_what_is_better_depends_on_the_figure():
     assert [verdict("calibration_error", d) for d in (up, down)] == ["A better", "B better"]
     assert verdict("blank_giou", up) == "differs"
     assert verdict("ciou", Difference(0.1, 0.3, 0.2, -0.1, 0.5)) == verdict("ciou", Difference(0, 1, 1, None, None))
+
+
+def test_equal_means_the_same_whatever_the_pictures():
+    assert verdict("ciou", Difference(0.5, 0.5, 0.0, 0.0, 0.0)) == "equal"
+    assert verdict("ciou", Difference(0.5, 0.5, 0.0, None, None)) == "equal"
+    assert verdict("ciou", Difference(0.5, 0.5, 0.0, -0.1, 0.1)) == "not decided", "other pictures might tell"
+    assert verdict("ciou", Difference(0.5, 0.75, 0.25, 0.0, 0.5)) == "not decided"
 
 
 def test_what_changed_most_comes_first():

@@ -266,6 +266,21 @@ def test_the_base_s_hub_name_outlives_merging_and_training_on(small_run, small_v
     assert f"base_model: {name}\n" in (folder / "README.md").read_text()
 
 
+@pytest.mark.parametrize("family", ["smolvlm", "clip-llm"])
+def test_that_it_began_with_random_weights_outlives_merging_and_training_on(family, small_run, place):
+    small_run(place / "run", ModelConfig(vlm=family, vlm_model_name="tiny"), LORA)
+    merged = merge_checkpoint(place / "run", place / "merged")
+    halves = ["vlm/vision", "vlm/language"] if family == "clip-llm" else ["vlm"]
+    name = "+".join(str(merged / half) for half in halves)
+    small_run(place / "second", ModelConfig(vlm=family, vlm_model_name=name, sam="tiny"), LORA)
+    folder = export_model(place / "second", place / "mine")
+    assert json.loads((folder / "lisa.json").read_text())["from_scratch"] is True
+    card = (folder / "README.md").read_text()
+    assert "was trained from random weights" in card and "not recorded.\n" not in card
+    told = "+".join(f"merged/{half}" for half in halves)
+    assert f"| `--vlm-model-name` | `{told}` |" in card and str(place) not in card
+
+
 def test_choices_that_exclude_one_another_are_one_line(small_run, small_vlm, place):
     small_run(place / "frozen", ModelConfig(vlm="smolvlm", vlm_model_name=small_vlm("smolvlm"), sam="tiny"), FREEZE)
     small_run(place / "tiny", ModelConfig(vlm="smolvlm", vlm_model_name="tiny"), LORA)

@@ -119,6 +119,24 @@ def test_the_page_opens_with_all_pictures_and_no_complaint(browser, report):
     screenshot(browser, report.parent.parent.name + "_" + report.name)
 
 
+@pytest.mark.parametrize(("width", "rows"), [(1300, 1), (1200, 1), (1000, 1), (500, 2)])
+def test_the_four_pictures_of_a_sample_are_side_by_side(browser, report, width, rows):
+    open_page(browser, report)
+    browser.set_window_size(width, 1000)
+    script = "return [...document.querySelectorAll('.tiles')].map(t => [...t.children].map(f => %s))"
+    tops = browser.execute_script(script % "Math.round(f.getBoundingClientRect().top)")
+    assert {len(tiles) for tiles in tops} == {4} and {len(set(tiles)) for tiles in tops} == {rows}
+    places = browser.execute_script(
+        "return [...document.querySelectorAll('.mask')].map(m => [m, m.previousElementSibling].map(e => {"
+        "const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height, r.width / r.height -"
+        "e.naturalWidth / e.naturalHeight]}))"
+    )
+    assert all(mask == picture and abs(mask[4]) < 0.02 for mask, picture in places)
+    wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, "the page has to be scrolled sideways"
+    browser.set_window_size(1300, 1000)
+
+
 def test_the_filter_leaves_what_has_all_words(browser, report):
     open_page(browser, report)
     everything = visible(browser)

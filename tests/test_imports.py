@@ -32,7 +32,8 @@ determinism interrupts processes provenance vision_size
 bootstrap boundary listening matching measures metrics records run_lengths summary
 clip_llm connectors generic geometry hf loading lora losses packed prompts quantize sam seg text tiny
 activations data levers model objective outputs report sharding static_memory tracking
-evaluation evaluation_comparison evaluation_file html_comparison html_page html_report html_samples predictions scored_predictions scoring svg
+evaluation_comparison evaluation_file html_samples predictions scoring svg
+evaluation html_comparison html_page html_report scored_predictions
 architectures build inference optim precision skeleton tuning
 cards checkpoint estimate
 export hub hub_errors merge model_card run_facts staging standalone unload

@@ -152,6 +152,8 @@ def test_a_record_as_json_and_back():
     assert made.words == 3 and made.mask_share == 0.1
     with pytest.raises(TypeError):
         SampleRecord.from_dict({**made.to_dict(), "colour": 1})
-    for wrong in ({"union": 111}, {"intersection": 101}, {"intersection": -1}):
+    with pytest.raises(TypeError, match="`intersection` must be a whole number from 0, not -1"):
+        SampleRecord.from_dict({**made.to_dict(), "intersection": -1})
+    for wrong in ({"union": 111}, {"intersection": 101}):
         with pytest.raises(ValueError, match="a#0 contradict"):
             SampleRecord.from_dict({**made.to_dict(), **wrong})

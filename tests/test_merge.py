@@ -301,7 +301,7 @@ def test_an_interrupted_merge_leaves_the_older_model_and_nothing_else(where, run
     if where == "vlm":
         monkeypatch.setattr("lisa_core.standalone.write_files", stop)
     elif where == "sync":
-        monkeypatch.setattr(staging, "sync", stop)
+        monkeypatch.setattr(staging, "finish", stop)
     else:
         rename = Path.rename
 

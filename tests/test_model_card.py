@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -145,6 +147,11 @@ def test_no_name_breaks_the_card(name, data):
         "run": {"val": {"giou": 0.5, "n": 1}, "data": data, "settings": {"vlm_option": [data]}},
     }
     card = ModelCard(model_card(meta, name).content)
+    (call,) = [line for line in card.text.split("\n") if line.startswith("segmenter = ")]
+    (argument,) = ast.walk(ast.parse(call).body[0].value.args[0])
+    assert argument.value == name
+    (command,) = [line for line in card.text.split("\n") if line.startswith("    lisa segment ")]
+    assert shlex.split(command)[2] == " ".join(name.split())
     assert card.data.pipeline_tag == "image-segmentation" and card.data.eval_results[0].metric_value == 0.5
     assert card.text.count("\n## ") == 5
     rows = [line for line in card.text.splitlines() if line.startswith("| `--")]

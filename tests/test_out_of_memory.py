@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -38,6 +39,13 @@ def test_without_an_estimate_the_flags_are_named_still(monkeypatch):
     said = out_of_memory_advice(CONFIG, torch.device("cpu"))
     assert said.startswith("the machine is out of memory; what would save some: --vlm-use-mixed-precision")
     assert "--gradient-checkpointing" in said
+
+
+def test_half_an_estimate_is_none(monkeypatch):
+    """The estimate itself can run out of memory."""
+    known = estimate(CONFIG)
+    monkeypatch.setattr(module, "estimate", lambda config: dataclasses.replace(known, is_complete=False))
+    assert "this run needs" not in out_of_memory_advice(CONFIG, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

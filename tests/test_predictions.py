@@ -73,6 +73,7 @@ def test_the_least_that_a_line_needs(tmp_path):
         ([line(text=["x"])], "the `text` of 'a#0' must be text"),
         ([line(instances=3)], "`instances` of 'a#0'"),
         ([line(instances=[{}])], "the `rle` of 'a#0' is none"),
+        ([line(rle=None, instances=[RLE])], "'a#0' has `instances` but no `rle`, which is their union"),
         ([], "holds no prediction"),
         (["\n"], "holds no prediction"),
     ],
@@ -97,5 +98,10 @@ def test_files_that_are_none(tmp_path):
 def test_a_mask_of_another_size_or_damaged_is_refused():
     with pytest.raises(ValueError, match=r"its size is \[4, 6\], but the picture's is \[6, 4\]"):
         SavedMask("a", None, None, RLE).drawn(6, 4)
+    other = mask_to_rle(MASK & (np.arange(6) < 3))
+    with pytest.raises(ValueError, match="its `rle` is not the union of its `instances`"):
+        SavedMask("a", None, None, RLE, instances=[other]).drawn(4, 6)
+    with pytest.raises(ValueError, match="not the union"):
+        SavedMask("a", None, None, other, instances=[other, RLE]).drawn(4, 6)
     with pytest.raises(ValueError, match="sum up to"):
         SavedMask("a", None, None, {"size": [4, 6], "counts": [3]}).drawn(4, 6)

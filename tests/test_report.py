@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from lisa_core.errors import ConfigError
-from lisa_core.report import _LETTERBOX, PREDICTION_COLOR, TRUTH_COLOR, SheetRow, scaled, _tiles, _wrap, contact_sheet
+from lisa_core.report import _LETTERBOX, PREDICTION_COLOR, TRUTH_COLOR, SheetRow, _tiles, _wrap, contact_sheet, scaled
 from lisa_core.types import IGNORE
 
 FONT = ImageFont.load_default(17)

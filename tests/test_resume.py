@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lisa_core import trainer as trainer_module
 from lisa_core.checkpoint import load_checkpoint
 from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SpeedConfig, TrainConfig, TuningConfig
 from lisa_core.errors import CheckpointError, ConfigError
@@ -131,6 +132,42 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(scenes, tmp_path, unbroken
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_kill_between_the_renames_of_a_second_save_loses_nothing(scenes, tmp_path, unbroken, renames):
+    """A checkpoint that is written again is put aside first: what is cut off then is taken back."""
+    out = tmp_path / "run"
+    stop_after(scenes, out, 4)
+    newest = RunFolder(out).checkpoints()[-1]
+    shutil.copytree(newest, newest.with_name(newest.name + ".new"))
+    newest.rename(newest.with_name(newest.name + ".old"))
+    if renames == 2:
+        newest.with_name(newest.name + ".new").rename(newest)
+    assert in_a_child(settings(scenes, out, resume="auto")) == 0
+    assert same(weights(out), weights(unbroken[0])) and curve(out) == curve(unbroken[0])
+    assert not [path for path in out.rglob("*") if path.suffix in (".new", ".old", ".gone")]
+
+
+def test_a_step_is_saved_once(scenes, tmp_path, monkeypatch):
+    saved = []
+    real = trainer_module.save_checkpoint
+    monkeypatch.setattr(
+        trainer_module, "save_checkpoint", lambda folder, *rest: (saved.append(folder.name), real(folder, *rest))
+    )
+    Trainer(settings(scenes, tmp_path / "run")).run()
+    assert saved == [f"step-{step:08d}" for step in range(1, 10)]
+
+
+def test_a_state_of_another_version_is_one_line(scenes, tmp_path):
+    out = tmp_path / "run"
+    stop_after(scenes, out, 2)
+    path = RunFolder(out).checkpoints()[-1] / STATE_FOLDER / "rank_0.json"
+    record = json.loads(path.read_text())
+    record["facts"]["position"]["mood"] = "cheerful"
+    path.write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match="is none that this lisa-core can read"):
+        Trainer(settings(scenes, out, resume="auto"))
+
+
 def test_half_precision_with_a_scaler_goes_on_in_the_same_bits(scenes, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     torch.set_num_threads(2)

@@ -92,6 +92,17 @@ def test_what_is_no_record_is_left_out(tmp_path, line):
     assert log.damaged == [1] and log.steps.rows == 3 and len(log.epochs) == 1
 
 
+def test_a_whole_last_line_that_is_no_record_is_damaged_and_not_cut_off(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    bad = '{"kind": "step", "step": "abc"}'
+    path.write_text(TEXT + bad + "\n")
+    assert list(read_log(path).notes()) == ["damaged lines of metrics.jsonl were left out: 7"]
+    path.write_text(TEXT + bad[:-5])
+    assert list(read_log(path).notes()) == [
+        "the last line of metrics.jsonl is incomplete and was left out (being written, or cut off)"
+    ]
+
+
 def test_kinds_of_later_versions_are_passed_over(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"kind": "weather", "sun": 1}\n' + TEXT)

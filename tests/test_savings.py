@@ -32,6 +32,7 @@ def test_a_full_run_has_every_lever_left_the_mildest_first():
         "--vlm-use-lora",
         f"--vlm-use-lora {QUANTIZE}8bit",
         f"--vlm-use-lora {QUANTIZE}4bit",
+        "--img-size 224",
         "--vlm-freeze",
     ]
 
@@ -42,11 +43,18 @@ def test_what_is_done_already_is_not_proposed():
         "--batch-size 3 --gradient-accumulation-steps 2",
         f"{QUANTIZE}8bit",
         f"{QUANTIZE}4bit",
+        "--img-size 224",
         "--vlm-freeze --no-vlm-use-lora --vlm-lora-r 16",
     ]
     eight = config({"vlm_use_lora": True, "vlm_quantization": "8bit", "vlm_use_quantization": True})
     assert "--vlm-quantization 4bit" in flags(eight) and f"{QUANTIZE}8bit" not in flags(eight)
     assert not [line for line in flags(config(name="tiny")) if "quantization" in line]
+
+
+def test_what_is_frozen_can_leave_the_gpu():
+    assert "--cpu-offload" in flags(config({"vlm_freeze": True}))
+    assert "--cpu-offload" not in flags(config({"vlm_freeze": True}, name="tiny"))
+    assert "--cpu-offload" not in flags(config({"vlm_freeze": True, "vlm_quantization": "4bit"}))
 
 
 def test_parts_told_apart_are_undone_by_name():

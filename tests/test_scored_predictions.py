@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,7 @@ def test_several_masks_against_the_objects_of_the_data():
     [
         ("9#0", SavedMask("9#0", None, None, None), r"1 of 7 predictions are for no sample of this split \('9#0'\)"),
         ("0#0", SavedMask("0#0", "right", None, None), "is for the sentence 'right', but the sample's is 'left'"),
+        ("0#0", SavedMask("0#0", "left", "1.jpg", None), r"is for the picture '1\.jpg', but the sample's is '0\.jpg'"),
         (
             "0#0",
             SavedMask("0#0", None, None, {"size": [20, 10], "counts": [200]}),
@@ -118,6 +119,13 @@ def test_what_does_not_go_with_the_data_is_refused(name, mask, said):
     dataset = Squares()
     with pytest.raises(DataError, match=said):
         evaluate_predictions(dataset, {**right_masks(dataset), name: mask}, on_error="skip")
+
+
+@pytest.mark.parametrize("image", ["0.jpg", "val/0.jpg", "C:\\val\\0.jpg"])
+def test_the_folder_of_a_picture_may_be_another(image):
+    masks = right_masks(Squares())
+    masks["0#0"] = replace(masks["0#0"], image=image)
+    assert evaluate_predictions(Squares(), masks).giou == 1.0
 
 
 def test_many_unknown_ids_are_counted_not_listed():

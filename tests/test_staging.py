@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,77 @@ def test_what_cannot_be_written_is_one_line_and_leaves_the_older_one(error, tmp_
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (out / "lisa.json").read_text() == "older"
+
+
+THINGS = [".git/HEAD", "LICENSE", "photos/thesis.txt", "state/rank_0.json", "vlm/thesis.pdf", "vlm/.git/HEAD", "empty/"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("thing", THINGS)
+def test_a_folder_that_holds_anything_else_is_never_replaced(thing, overwrite, tmp_path):
+    model = older_model(tmp_path / "model")
+    path = model / thing
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if thing.endswith("/"):
+        path.mkdir()
+    else:
+        path.write_text("years of work")
+    name = re.escape(thing if thing.startswith("vlm/") else thing.partition("/")[0])
+    with pytest.raises(ConfigError, match=rf"other things than a model \({name}\), which are never") as caught:
+        target(model, overwrite)
+    assert "--overwrite" not in str(caught.value), "that would not help"
+
+
+def test_many_other_things_are_one_line(tmp_path):
+    for number in range(9):
+        (tmp_path / f"{number}.txt").touch()
+    with pytest.raises(ConfigError, match=r"\(0\.txt, 1\.txt, 2\.txt and 6 more\), which"):
+        target(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_weights_without_a_description_are_no_model(overwrite, tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ConfigError, match="holds no whole model that could be replaced: choose another folder"):
+        target(tmp_path, overwrite)
+
+
+def test_an_older_model_is_replaced_with_all_that_belongs_to_it(tmp_path):
+    model = older_model(tmp_path / "model")
+    for name in (
+        "README.md",
+        "sam.safetensors",
+        "vlm/vision/model.safetensors",
+        "vlm/chat_template.jinja",
+        ".DS_Store",
+    ):
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).touch()
+    with pytest.raises(ConfigError, match=r"is not empty: choose another folder, or replace.*--overwrite"):
+        target(model, overwrite=False)
+    assert target(model, overwrite=True) == model
+    (model / "LICENSE").touch()
+    assert target(model, overwrite=True, pulled=True) == model, "it came with the model"
+
+
+@pytest.mark.parametrize("place", ["photo.jpg/x", "photo.jpg/a/b", "closed/x", "/proc/x"])
+def test_a_place_that_cannot_be_written_is_found_out_at_once(place, tmp_path):
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "closed").mkdir(mode=0o500)
+    if place.startswith("closed") and os.access(tmp_path / "closed", os.W_OK):
+        pytest.skip("nothing is closed to root")
+    if place.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("there is no /proc")
+    with pytest.raises(ConfigError, match=r"cannot be written.*choose another folder"):
+        target(tmp_path / place, overwrite=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["closed", "photo.jpg"]
+
+
+def older_model(folder: Path) -> Path:
+    (folder / "vlm").mkdir(parents=True)
+    for name in ("lisa.json", "model.safetensors", "vlm/config.json", "vlm/model.safetensors"):
+        (folder / name).write_text("{}")
+    return folder
 
 
 def test_a_bug_keeps_its_traceback(tmp_path):

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lisa_core.build import build_model
+from lisa_core.build import build_model, source_names
 from lisa_core.checkpoint import find_checkpoint, load_checkpoint
 from lisa_core.merge import FINISHED
 from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.sam import SAM_SIZES, SamImageEncoder, SamMaskDecoder, load_sam_weights
-from lisa_core.standalone import bases, is_hub_name, origin, source_names, sources, write_sam, write_standalone
+from lisa_core.standalone import bases, origin, sources, write_sam, write_standalone
+from lisa_core.vetting import is_hub_name
 
 
 @pytest.mark.parametrize(

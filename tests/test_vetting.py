@@ -6,8 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from lisa_core.checkpoint import find_checkpoint, load_checkpoint
 from lisa_core.errors import CheckpointError, LisaError
@@ -89,7 +92,9 @@ def test_a_program_beside_the_config_is_never_run(folder, exploded):
     base = folder.parent / "base"
     shutil.copytree(folder / "vlm", base)
     shutil.rmtree(folder / "vlm")
-    edit(folder / "lisa.json", model={**describe(folder)["model"], "vlm_model_name": str(base)})
+    described = {key: value for key, value in describe(folder).items() if key not in ("base", "export")}
+    described["model"]["vlm_model_name"] = str(base)
+    (folder / "lisa.json").write_text(json.dumps(described))  # as a run's own checkpoint may
     assert "cannot load" in refusal(folder)
     assert not exploded.exists()
 
@@ -109,6 +114,78 @@ def test_a_name_leads_nowhere_else(folder, name):
         find_checkpoint(folder)
 
 
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize("setting", ["vlm_model_name", "sam_checkpoint", "pair"])
+@pytest.mark.parametrize("kind", ["absolute", "relative", "of the current folder"])
+def test_what_is_shared_names_its_own_files_or_the_hub_s(kind, setting, merged, folder, exploded, monkeypatch):
+    """A base or a file of SAM's elsewhere on this machine would be read without having been looked at."""
+    monkeypatch.chdir(folder.parent)
+    base = Path(shutil.copytree(folder / "vlm", folder.parent / "org" / "base"))
+    (base / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(exploded)))
+    (base / "model.safetensors").unlink()
+    name = {"absolute": str(base), "relative": "../org/base", "of the current folder": "org/base"}[kind]
+    if setting == "pair":
+        edit(folder / "lisa.json", model={**describe(folder)["model"], "vlm_model_name": f"org/eyes+{name}"})
+    else:
+        edit(folder / "lisa.json", model={**describe(folder)["model"], setting: name})
+    if merged:  # as `lisa merge` writes it
+        described = {key: value for key, value in describe(folder).items() if key != "export"}
+        (folder / "lisa.json").write_text(json.dumps(described))
+    said = refusal(folder)
+    assert f"names {name!r}, which is neither inside of it nor a model on the hub" in said or "outside of it" in said
+    assert not exploded.exists()
+
+
+def test_a_run_names_folders_of_its_machine(small_run, small_vlm, tmp_path):
+    config = ModelConfig(vlm="smolvlm", vlm_model_name=small_vlm("smolvlm"), sam="tiny")
+    small_run(tmp_path / "run", config, TuningConfig(vlm_freeze=True))
+    checkpoint = find_checkpoint(tmp_path / "run")
+    assert Path(checkpoint.model_config.vlm_model_name or "").is_absolute()
+    load_checkpoint(tmp_path / "run")
+
+
+@pytest.fixture
+def named_base(folder, tmp_path, monkeypatch) -> Path:
+    """The snapshot of a base that the folder names on the hub, in the hub's cache; no network."""
+    repository = tmp_path / "cache" / "models--org--base"
+    snapshot = Path(shutil.copytree(folder / "vlm", repository / "snapshots" / ("a" * 40)))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    edit(folder / "lisa.json", model={**describe(folder)["model"], "vlm_model_name": "org/base"})
+    return snapshot
+
+
+def test_a_base_on_the_hub_is_read_as_safetensors_only(named_base, folder):
+    load_checkpoint(folder)
+    torch.save(load_file(named_base / "model.safetensors"), named_base / "pytorch_model.bin")
+    (named_base / "model.safetensors").unlink()
+    assert "cannot load org/base: " in refusal(folder)
+
+
+def test_a_base_on_the_hub_is_not_a_way_round(named_base, folder):
+    edit(named_base / "config.json", configuration_files=["config.4.0.0.json"])
+    assert "config.json of org/base names the configs ['config.4.0.0.json']" in refusal(folder)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_config_for_other_versions_is_no_way_round(named, folder, exploded):
+    """transformers reads the last of `configuration_files` that fits its version, in place of `config.json`."""
+    config = json.loads((folder / "vlm" / "config.json").read_text())
+    other = {**config, "transformers_weights": "weights.txt"}
+    (folder / "vlm" / "config.4.0.0.json").write_text(json.dumps(other))
+    (folder / "vlm" / "weights.txt").write_bytes(pickle.dumps(Bomb(exploded)))
+    if named:
+        edit(folder / "vlm" / "config.json", configuration_files=["config.4.0.0.json"])
+        assert "do not trust this model" in refusal(folder)
+        (folder / "vlm" / "config.4.0.0.json").unlink()
+        assert "config.json names the configs ['config.4.0.0.json']" in refusal(folder)
+    else:
+        assert "config.4.0.0.json names the weights 'weights.txt'" in refusal(folder)
+    assert not exploded.exists()
+
+
 def test_every_named_part_is_looked_at(folder, exploded):
     (folder / "vlm").rename(folder / "other")
     (folder / "other" / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(exploded)))
@@ -118,6 +195,15 @@ def test_every_named_part_is_looked_at(folder, exploded):
     edit(folder / "lisa.json", model={**describe(folder)["model"], "sam_checkpoint": "./sam.pth"})
     assert "sam.pth is not safetensors" in refusal(folder)
     assert not exploded.exists()
+
+
+@pytest.mark.parametrize("package", ["x; rm -rf ~", "-r evil.txt", "a\x1b[31m", "git+https://evil", "", "a\n", None, 3])
+def test_no_command_of_theirs_is_printed(package, folder):
+    edit(folder / "lisa.json", plugin={"distribution": package}, model={**describe(folder)["model"], "vlm": "\x1b[2Jx"})
+    said = refusal(folder)
+    assert "pip install" not in said and said.isprintable() and "ask who made it" in said
+    edit(folder / "lisa.json", plugin={"distribution": "lisa-x.y_z"})
+    assert "`pip install lisa-x.y_z`" in refusal(folder)
 
 
 def test_a_linked_folder_is_not_followed(folder, tmp_path):

@@ -20,7 +20,8 @@ CATEGORIES = frozenset((*_LIVING, *_MADE, "fruit", "vegetable", "food", "planet"
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "grey")
 
 POSITION_MARGIN = 0.10
-"""Shares of the picture's side between the outermost object and the next one."""
+"""Shares of the picture's side between the centres of the outermost object and the next one, whose end on that side
+does not lie farther out either: a tall neighbour makes it anybody's guess which one is at the top."""
 
 RELATION_MARGIN = 0.12
 """Shares of the picture's side between an object and the one its place is told by."""
@@ -28,8 +29,14 @@ RELATION_MARGIN = 0.12
 RELATION_SLANT = 0.7
 """How far aside it lies at most, in shares of how far it lies in the relation's direction."""
 
+CLEARLY_NOT = 0.03
+"""Shares of the picture's side by which a rival's centre must lie in the other direction."""
+
 SIZE_RATIO = 1.7
 """Factor between the areas of the largest object and the next one."""
+
+LENGTH_RATIO = 1.15
+"""The same between their diagonals: of a long thin object and a short thick one neither is plainly the larger."""
 
 LEAST_COVERED = 0.06
 """Share of the lower object that the higher one covers, for `behind` and `in front of`."""
@@ -159,6 +166,8 @@ def _by_position(view: View, target: int) -> Iterator[Expression]:
             next_one = max(along[i] for i in members if i != target)
             if along[target] - next_one < POSITION_MARGIN * _length(view, axis):
                 continue
+            if max(members, key=lambda i: (_end(view.things[i], axis, sign), i == target)) != target:
+                continue
             wordings = _OF_TWO[side] if len(members) == 2 else _OF_MANY[side]
             in_that_half = along[target] > sign * _length(view, axis) / 2
             phrases = [words.format(name) for words in (wordings if in_that_half else wordings[:1])]
@@ -176,7 +185,7 @@ def _by_size(view: View, target: int) -> Iterator[Expression]:
             continue
         others = [things[i] for i in members if i != target]
         for sign, wordings in _SIZES.items():
-            if all(_ratio(things[target], other, sign) >= SIZE_RATIO for other in others):
+            if all(_plainly(things[target], other, sign) for other in others):
                 phrases = tuple(words.format(name) for words in wordings[len(members) > 2])
                 detail = "larger" if sign > 0 else "smaller"
                 yield Expression("size", target, phrases, name, detail, rivals=len(others))
@@ -230,7 +239,7 @@ def _might_stand(view: View, relation: str, one: int, anchor: int) -> bool:
         return _covered(view, relation, one, anchor) > 0
     axis, sign = _SIDES[relation]
     along = _along(view, axis, sign)
-    return bool(along[one] - along[anchor] > 0.02 * _length(view, axis))
+    return bool(along[one] - along[anchor] > -CLEARLY_NOT * _length(view, axis))
 
 
 def _covered(view: View, relation: str, one: int, anchor: int) -> float:
@@ -248,7 +257,13 @@ def _length(view: View, axis: int) -> int:
     return view.height if axis else view.width
 
 
-def _ratio(one: Thing, other: Thing, sign: int) -> float:
-    """How many times larger (or smaller) the one is, by what shows and by the whole, whichever says less."""
-    ratios = one.area / max(other.area, 1), one.full_area / max(other.full_area, 1)
-    return min(ratios) if sign > 0 else min(1 / max(ratio, 1e-9) for ratio in ratios)
+def _end(thing: Thing, axis: int, sign: int) -> float:
+    """How far the visible part reaches in a direction."""
+    return thing.box[axis + 2] if sign > 0 else -thing.box[axis]
+
+
+def _plainly(one: Thing, other: Thing, sign: int) -> bool:
+    """Whether the one is larger (or smaller) by what shows, by the whole and by length."""
+    larger, smaller = (one, other) if sign > 0 else (other, one)
+    areas = (larger.area, smaller.area), (larger.full_area, smaller.full_area)
+    return all(a >= SIZE_RATIO * b for a, b in areas) and larger.diagonal >= LENGTH_RATIO * smaller.diagonal

@@ -91,8 +91,10 @@ def view_of(scene: Scene) -> View:
     things = []
     for item, mask, hidden_by in zip(scene.objects, scene.masks, scene.hidden_by):
         rows, columns = np.nonzero(mask)
-        x, y = (float(columns.mean()) + 0.5, float(rows.mean()) + 0.5) if len(rows) else (0.0, 0.0)
-        things.append(Thing(item.stamp.words, x, y, len(rows), item.full_area, hidden_by))
+        # At least LEAST_SEEN of an object shows, so there are pixels.
+        x, y = float(columns.mean()) + 0.5, float(rows.mean()) + 0.5
+        box = float(columns.min()), float(rows.min()), float(columns.max()) + 1, float(rows.max()) + 1
+        things.append(Thing(item.stamp.words, x, y, len(rows), item.full_area, box, hidden_by))
     height, width = scene.image.shape[:2]
     return View(tuple(things), width, height, scene.background.words)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 from catalogue import Words
 
 Kind = Literal["noun", "category", "attribute", "position", "size", "relation"]
@@ -31,6 +32,8 @@ class Thing:
     """Visible pixels."""
     full_area: int
     """Pixels it would show if nothing covered it."""
+    box: tuple[float, float, float, float]
+    """Left, upper, right and lower end of what is visible, in pixels."""
     hidden_by: dict[int, float] = field(default_factory=dict)
     """Share of its pixels that a higher object covers, by that one's index."""
 
@@ -38,6 +41,12 @@ class Thing:
     def shown(self) -> float:
         """Share of its pixels that is visible."""
         return self.area / max(self.full_area, 1)
+
+    @property
+    def diagonal(self) -> float:
+        """Of the box, in pixels."""
+        left, top, right, bottom = self.box
+        return float(np.hypot(right - left, bottom - top))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,14 @@ def vlm_source(config: ModelConfig) -> str:
     return config.vlm_model_name or get_registry().vlm_spec(resolve_family(config).vlm).default_checkpoint
 
 
+def source_names(config: ModelConfig) -> list[str]:
+    """The hub names or folders that the VLM is loaded from: one, or a pair's two; none for a tiny model."""
+    if config.is_tiny:
+        return []
+    name = vlm_source(config)
+    return pair_halves(name) if is_pair(name) else [name]
+
+
 def resolve_sources(config: ModelConfig) -> ModelConfig:
     """The config as a checkpoint keeps it, to load from anywhere: the family and defaults named, local paths absolute.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,22 +18,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from lisa_core.build import build_model
+from lisa_core.build import build_model, source_names
 from lisa_core.discovery import one_line
 from lisa_core.errors import CheckpointError, ConfigError
+from lisa_core.loading import safetensors_only
 from lisa_core.model import LisaModel
 from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.registry import get_registry
+from lisa_core.run_files import META_FILE
 from lisa_core.settings import from_dict, problems
+from lisa_core.sources import read_config
 from lisa_core.tuning import apply_tuning
-from lisa_core.vetting import vet
+from lisa_core.vetting import OWN, SOURCES, is_hub_name, names_outside, vet, vet_hub_config
 
-META_FILE = "lisa.json"
 WEIGHTS_FILE = "model.safetensors"
 VLM_FOLDER = "vlm"
 FORMAT_VERSION = 1
-SOURCES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint")
-"""The settings of a model that name files or hub repositories."""
+_PACKAGE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")  # PEP 508
+_PORTABLE = ("base", "export")  # entries of `lisa.json` that `lisa merge` and `lisa export` write, and no run does
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def save_checkpoint(
     try:
         _write(folder, model, progress, weights, write_more)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(folder.with_name(folder.name + ".new"), ignore_errors=True)  # a full disk needs the room
         raise CheckpointError(
             f"the checkpoint {folder} cannot be written ({one_line(error)}): free space or choose another folder; "
             "what was saved before is intact"
@@ -95,7 +99,7 @@ def _write(
     if write_more is not None:
         write_more(fresh)
     for path in [*sorted(fresh.rglob("*")), fresh]:
-        sync(path)
+        finish(path)
     shutil.rmtree(stale, ignore_errors=True)
     if folder.exists():
         folder.rename(stale)
@@ -163,10 +167,15 @@ def _read_description(path: Path) -> tuple[ModelConfig, TuningConfig, dict[str, 
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({one_line(error)}): use another checkpoint") from error
     except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {_printable(str(error))}") from error
     if faults:
-        raise CheckpointError(f"{path} is damaged ({faults}): use another checkpoint")
+        raise CheckpointError(f"{path} is damaged ({_printable(faults)}): use another checkpoint")
     return local_sources(config, path.parent), tuning, meta
+
+
+def _printable(text: str) -> str:
+    """Somebody else's text without what a terminal would obey."""
+    return "".join(letter for letter in text if letter.isprintable())
 
 
 def local_sources(config: ModelConfig, folder: Path) -> ModelConfig:
@@ -179,10 +188,12 @@ def local_sources(config: ModelConfig, folder: Path) -> ModelConfig:
     root, changes = os.path.abspath(folder), dict[str, Any]()
     for name in SOURCES:
         value = getattr(config, name)
-        if value is not None and value.startswith("./"):
+        if value is not None and any(part.startswith("..") for part in value.split("+")):
+            raise CheckpointError(f"{folder} names {value!r}, which is outside of it: use another checkpoint")
+        if value is not None and value.startswith(OWN):
             parts = [os.path.abspath(os.path.join(root, part)) for part in value.split("+")]
             if any(os.path.commonpath([root, part]) != root for part in parts):
-                raise CheckpointError(f"{folder} names {value}, which is outside of it: use another checkpoint")
+                raise CheckpointError(f"{folder} names {value!r}, which is outside of it: use another checkpoint")
             changes[name] = "+".join(parts)
     return dataclasses.replace(config, **changes)
 
@@ -190,8 +201,32 @@ def local_sources(config: ModelConfig, folder: Path) -> ModelConfig:
 def own_parts(checkpoint: Checkpoint) -> list[Path]:
     """What the model is built from and lies in the checkpoint's own folder: folders and files."""
     named = [checkpoint.meta["model"].get(name) for name in SOURCES]
-    parts = [part for value in named if value is not None and value.startswith("./") for part in value.split("+")]
+    parts = [part for value in named if value is not None and value.startswith(OWN) for part in value.split("+")]
     return [checkpoint.folder / part for part in dict.fromkeys([VLM_FOLDER, *parts])]
+
+
+def is_portable(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint was written for any machine, by `lisa merge` or `lisa export`, and not by a run."""
+    return any(entry in checkpoint.meta for entry in _PORTABLE)
+
+
+def vet_checkpoint(checkpoint: Checkpoint, portable: bool) -> None:
+    """Look through all that a checkpoint is loaded from but its own weights, before any of it is read.
+
+    Args:
+        checkpoint: from anybody.
+        portable: it names files beside it and the hub's models alone; a run names folders of its machine.
+
+    Raises:
+        CheckpointError: naming the first part that is not to be trusted.
+    """
+    for name in names_outside(checkpoint.meta["model"]) if portable else ():
+        raise CheckpointError(
+            f"{checkpoint.folder} names {name!r}, which is neither inside of it nor a model on the hub: do not trust "
+            "this model, or export it again"
+        )
+    for part in own_parts(checkpoint):
+        vet(part)
 
 
 def load_checkpoint(path: str | Path) -> LisaModel:
@@ -218,16 +253,22 @@ def build_base(checkpoint: Checkpoint, quantization: str | None) -> LisaModel:
     family = config.vlm
     if family not in get_registry().vlms:
         package = checkpoint.meta["plugin"].get("distribution", f"lisa-{family}")
+        # Whoever wrote the description must not have us print a command of theirs.
+        named = isinstance(package, str) and _PACKAGE_NAME.fullmatch(package)
         raise CheckpointError(
-            f"{checkpoint.folder} was trained with the {family} plugin, not usable here: `pip install {package}` "
-            "(`lisa plugins` shows what is installed)"
+            f"{checkpoint.folder} was trained with the {_printable(family)} plugin, not usable here: "
+            + (f"`pip install {package}`" if named else "ask who made it for the plugin's package")
+            + " (`lisa plugins` shows what is installed)"
         )
     vlm_folder = checkpoint.folder / VLM_FOLDER
-    for part in own_parts(checkpoint):
-        vet(part)
+    portable = is_portable(checkpoint)
+    vet_checkpoint(checkpoint, portable)
     # SAM's own file has nothing to add where only its decoder is used: that was trained, and is in our file.
     source = config if config.mask_features == "sam" else dataclasses.replace(config, sam_checkpoint=None)
-    model = build_model(source, vlm_folder if vlm_folder.is_dir() else None, quantization)
+    with safetensors_only(portable):
+        for name in filter(is_hub_name, source_names(config) if portable else ()):
+            vet_hub_config(name, read_config(name))
+        model = build_model(source, vlm_folder if vlm_folder.is_dir() else None, quantization)
     model.config = config
     return model
 
@@ -268,6 +309,11 @@ def start_from(model: LisaModel, path: str | Path) -> list[str]:
         CheckpointError: if there is no usable checkpoint, or the model has no place to keep some of its weights.
     """
     checkpoint = find_checkpoint(path)
+    other = checkpoint.model_config.vlm
+    if other != model.config.vlm:
+        raise CheckpointError(
+            f"{checkpoint.folder} is a {other} model and this run's is {model.config.vlm}: give a like one"
+        )
     weights = read_weights(checkpoint)
     kept = state_to_save(model)
     homeless = [name for name in weights if name not in kept]
@@ -284,7 +330,7 @@ def start_from(model: LisaModel, path: str | Path) -> list[str]:
         name = unlike[0]
         raise CheckpointError(
             f"{checkpoint.folder} is of another shape: {name} is {list(weights[name].shape)} there and "
-            f"{list(kept[name].shape)} here; give the same model, --num-prompts, --sam... and --vlm-lora-r"
+            f"{list(kept[name].shape)} here; give the same model, --img-size, --num-prompts, --sam... and --vlm-lora-r"
         )
     model.load_state_dict(weights, strict=False)
     return sorted(set(kept) - set(weights))
@@ -343,6 +389,15 @@ def whole(value: Tensor) -> Tensor:
         with GatheredParameters(value):
             return value.detach().cpu().clone()
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def finish(path: Path) -> None:
+    """Give a new file the mode that new files have, as safetensors keeps its own for the owner alone; then `sync`."""
+    if path.is_file() and not path.is_symlink():
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
+    sync(path)
 
 
 def sync(path: Path) -> None:

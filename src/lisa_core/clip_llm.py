@@ -25,7 +25,7 @@ from transformers import (
 
 from lisa_core.errors import ConfigError
 from lisa_core.families import pair_halves
-from lisa_core.loading import load_errors
+from lisa_core.loading import load_errors, weights_options
 from lisa_core.quantize import QUANTIZATIONS, make_trainable, quantization_config, refuse_unless
 from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text, starts_itself
 from lisa_core.tiny import (
@@ -97,14 +97,14 @@ class ClipLLM(VLM):
         with load_errors(image_name):
             config = AutoConfig.from_pretrained(image_name, trust_remote_code=False)
             loader: Any = _VISION_HALVES.get(config.model_type, AutoModel)
-            vision = loader.from_pretrained(image_name, dtype=dtype, trust_remote_code=False)
+            vision = loader.from_pretrained(image_name, dtype=dtype, trust_remote_code=False, **weights_options())
             image_processor = AutoImageProcessor.from_pretrained(image_name, trust_remote_code=False)
             if not all(hasattr(vision.config, name) for name in ("hidden_size", "image_size", "patch_size")):
                 raise ConfigError(
                     f"{image_name} ({config.model_type}) is not a plain vision transformer: use CLIP, SigLIP or DINOv2"
                 )
         with load_errors(text_name):
-            language_options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False}
+            language_options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False, **weights_options()}
             if quantization is not None:
                 text_config = AutoConfig.from_pretrained(text_name, trust_remote_code=False)
                 with torch.device("meta"):

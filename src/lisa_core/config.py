@@ -144,8 +144,8 @@ class RunConfig:
     )
     parallel: Literal["auto", "ddp", "fsdp", "deepspeed"] = setting(
         "auto",
-        "Several processes: each holds the whole model (ddp), a share of it (fsdp), or a share of what DeepSpeed's ZeRO "
-        "stage says (deepspeed; 2: optimizer and gradients). auto: as launched.",
+        "Several processes: each holds the whole model (ddp), a share of it (fsdp), or a share of what DeepSpeed's "
+        "ZeRO stage says (deepspeed; 2: optimizer and gradients). auto: as launched.",
     )
     track: tuple[str, ...] = setting(
         (), "Also log to tensorboard, wandb, trackio, mlflow, ... (what accelerate knows); may be repeated."

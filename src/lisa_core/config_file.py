@@ -82,7 +82,7 @@ _SHAPES = (
     "sam_decoder_depth",
     "img_size",
 )
-_OF_A_START = ("resume", "init_from", "overwrite", "num_processes")
+_OF_A_START = ("resume", "init_from", "overwrite")
 
 
 def _run_of(path: Path) -> Path:

@@ -74,7 +74,7 @@ class DeepSpeedEngine(Engine):
         self.wrapped.step()  # clips too, and leaves the step out if a gradient is not finite
         overflow = bool(self.wrapped.optimizer.overflow)
         record["grad_norm"] = float(self.wrapped.get_global_grad_norm())
-        finite = math.isfinite(record["loss"]) and (not overflow or self.scaler.is_enabled())
+        finite = math.isfinite(record["loss"]) and (not overflow or self._is_scaler_s(overflow))
         if finite and not overflow:
             self.schedule.step()
         if self.scaler.is_enabled():

@@ -154,7 +154,7 @@ class Engine:
         record["grad_norm"] = float(norm)
         finite = math.isfinite(record["loss"])
         # fp16: gradients beyond its range are what the scaler is there for; it leaves the step out and scales less.
-        overflow = self.scaler.is_enabled() and not math.isfinite(record["grad_norm"])
+        overflow = self._is_scaler_s(not math.isfinite(record["grad_norm"]))
         finite = finite and (overflow or math.isfinite(record["grad_norm"]))
         if finite:
             if self.max_grad_norm > 0:
@@ -166,6 +166,10 @@ class Engine:
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return Step(record, finite)
+
+    def _is_scaler_s(self, broken: bool) -> bool:
+        """Whether a gradient that is not finite is the scaler's to mend; once it scales down, the run is at fault."""
+        return broken and self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0
 
     def _exchange(self, last: bool) -> AbstractContextManager[object]:
         """Let processes exchange gradients on the last micro-step of a window only."""

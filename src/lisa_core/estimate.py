@@ -160,5 +160,7 @@ def _notes(config: TrainConfig) -> Iterator[str]:
     yield "not counted: the CUDA context (about 0.5 GB), the allocator's slack, loading, other processes"
     if config.optim.optimizer.startswith("paged"):
         yield "of a paged optimizer's state, what does not fit goes to the machine's own memory"
+    if (config.run.eval_batch_size or 0) > config.data.batch_size:
+        yield "validation with a larger --eval-batch-size than --batch-size is not counted: see --inference"
     if (config.run.num_processes or 1) > 1 or config.run.parallel != "auto":
         yield "one process without the others: ddp adds a copy of the gradients, fsdp shares weights and state out"

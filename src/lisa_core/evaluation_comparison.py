@@ -40,9 +40,16 @@ class Difference:
         """Whether the interval leaves 0 out."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
+    @property
+    def is_equal(self) -> bool:
+        """Whether both figures are the same, whichever pictures are drawn."""
+        return self.difference == 0 and not self.low and not self.high
+
 
 def verdict(name: str, found: Difference) -> str:
-    """What a difference comes to: "B better", "A better", "differs", or "not decided"."""
+    """What a difference comes to: "B better", "A better", "differs", "equal" or "not decided"."""
+    if found.is_equal:
+        return "equal"
     if not found.is_decided:
         return "not decided"
     if name in NO_VERDICT:

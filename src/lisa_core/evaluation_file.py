@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_core.errors import ConfigError
-from lisa_core.records import SampleRecord
+from lisa_core.records import SampleRecord, shortened
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,62 @@ class StoredEvaluation:
     """One for each sentence."""
 
 
-def evaluation_path(folder: Path, split: str) -> Path:
-    """Where the evaluation of a run or checkpoint on a split is."""
-    return folder / f"eval_{split.replace('/', '_')}.json"
+def evaluation_path(
+    folder: Path,
+    split: str,
+    protocol: str | None = "teacher-forced",
+    phrasings: str = "first",
+    first: int | None = None,
+) -> Path:
+    """Where the evaluation of a run or checkpoint on a split is.
+
+    Args:
+        folder: of the run or checkpoint.
+        split: which split.
+        protocol: of `Protocol`; None for masks of a file.
+        phrasings: which sentences of a target.
+        first: how many sentences, if not all.
+    """
+    parts = [
+        f"eval_{split.replace('/', '_')}",
+        *([] if protocol in (None, "teacher-forced") else [protocol]),
+        *([] if phrasings == "first" else [f"{phrasings}_phrasings"]),
+        *([] if first is None else [f"first{first}"]),
+    ]
+    return folder / f"{'_'.join(parts)}.json"
+
+
+def replaced(path: Path, about: dict[str, Any], records: list[SampleRecord]) -> str | None:
+    """In a few words, the evaluation in a file if one to be written is no repetition of it; None: nothing is lost.
+
+    A repetition is of the same sentences and truths, wherever the data are, drawn in the same way.
+    """
+    try:
+        old = read_evaluation(path) if path.is_file() else None
+    except ConfigError:
+        old = None  # no evaluation, or a damaged one
+    if old is None or (_sentences(old.records) == _sentences(records) and not _drawn_otherwise(old, about)):
+        return None
+    facts = [f"{key} {old.about[key]}" for key in ("checkpoint", "predictions", "data") if old.about.get(key)]
+    facts += [str(old.about[key]) for key in ("protocol",) if old.about.get(key)]
+    facts.append(f"{len(old.records)} sentences")
+    if isinstance(old.about.get("giou"), float):
+        facts.append(f"gIoU {old.about['giou']:.4f}")
+    return f"another evaluation ({', '.join(facts)})"
+
+
+def _sentences(records: list[SampleRecord]) -> set[tuple[str, str, int, int]]:
+    return {(record.id, record.text, record.truth_pixels, record.counted_pixels) for record in records}
+
+
+def _drawn_otherwise(old: StoredEvaluation, about: dict[str, Any]) -> bool:
+    if old.about.get("protocol") != about.get("protocol"):
+        return True
+    checkpoint, before = about.get("checkpoint"), old.about.get("checkpoint")
+    # The file in a checkpoint's own folder is about that one, by whatever path it was given.
+    if checkpoint is None or before is None or Path(checkpoint).expanduser().resolve() == old.path.parent.resolve():
+        return False
+    return bool(before != checkpoint)
 
 
 def write_evaluation(path: Path, record: dict[str, Any], records: list[SampleRecord]) -> Path:
@@ -50,7 +104,7 @@ def read_evaluation(path: Path, split: str = "val") -> StoredEvaluation:
 
     Args:
         path: the file, or the folder of a run or checkpoint.
-        split: which evaluation of a folder.
+        split: which evaluation of a folder: that on all of the split, teacher-forced.
 
     Raises:
         ConfigError: in one line, if there is none, or it is damaged.
@@ -58,7 +112,14 @@ def read_evaluation(path: Path, split: str = "val") -> StoredEvaluation:
     if path.is_dir():
         folder, path = path, evaluation_path(path, split)
         if not path.is_file():
-            raise ConfigError(f"{folder} was not evaluated on split {split}: run `lisa eval {folder} --split {split}`")
+            command = f"run `lisa eval {folder} --split {split}`"
+            others = sorted(other.name for other in folder.glob(f"{glob.escape(path.stem)}_*{path.suffix}"))
+            if others:
+                raise ConfigError(
+                    f"{folder} was not evaluated on all of split {split}, teacher-forced: {command}, or give one of "
+                    f"the files there: {', '.join(others)}"
+                )
+            raise ConfigError(f"{folder} was not evaluated on split {split}: {command}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -66,7 +127,7 @@ def read_evaluation(path: Path, split: str = "val") -> StoredEvaluation:
         samples = content.pop("samples", None)
         if not isinstance(samples, list) or not samples:
             raise TypeError("it has no `samples`")
-        records = [SampleRecord.from_dict(sample) for sample in samples]
+        records = [_record(sample, number) for number, sample in enumerate(samples, start=1)]
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist: give a file that `lisa eval` wrote, or a run's folder") from error
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -75,3 +136,13 @@ def read_evaluation(path: Path, split: str = "val") -> StoredEvaluation:
     if len({record.id for record in records}) < len(records):
         raise ConfigError(f"{path} holds a sentence twice: write it again with `lisa eval`")
     return StoredEvaluation(path, content, records)
+
+
+def _record(sample: Any, number: int) -> SampleRecord:
+    """One sentence; raises TypeError or ValueError that names it."""
+    try:
+        return SampleRecord.from_dict(sample)
+    except (TypeError, ValueError) as error:
+        name = sample.get("id") if isinstance(sample, dict) else None
+        named = f"sample {number}, {shortened(name)}" if isinstance(name, str) else f"sample {number}"
+        raise type(error)(f"{named}: {error}") from error

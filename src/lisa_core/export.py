@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lisa_core.build import sam_size
+from lisa_core.build import sam_size, source_names
 from lisa_core.checkpoint import META_FILE, Checkpoint, find_checkpoint, read_weights, write_files
 from lisa_core.discovery import core_version
 from lisa_core.errors import ConfigError
@@ -17,20 +17,17 @@ from lisa_core.model_config import TuningConfig
 from lisa_core.sam import SamImageEncoder, SamMaskDecoder, load_sam_weights
 from lisa_core.staging import staged, target
 from lisa_core.standalone import (
-    OWN,
+    CARD_FILE,
     SAM_FILE,
     DType,
     Say,
-    is_hub_name,
     origin,
-    source_names,
     sources,
     write_sam,
     write_standalone,
 )
 from lisa_core.unload import is_adapted, load_unquantized, unload_adapters
-
-CARD_FILE = "README.md"
+from lisa_core.vetting import OWN, is_hub_name
 
 
 def export_model(

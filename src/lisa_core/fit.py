@@ -55,6 +55,8 @@ def fit(
         ConfigError, PluginError: for settings that make no sense, or if nothing fits; the message names the least.
     """
     attempt = Attempt("", config, estimate(config))
+    if not attempt.estimate.is_complete:
+        raise ConfigError(f"whether this run fits cannot be told: {attempt.estimate.notes[-1]}")
     attempts = [attempt]
     while True:
         fits = attempt.estimate.total <= usable(size)
@@ -85,6 +87,6 @@ def _next(attempt: Attempt, asked_for: TrainConfig) -> Attempt | None:
             found = estimate(saving.config)
         except ConfigError:  # what a family cannot do is no way to make it fit
             continue
-        if found.total < attempt.estimate.total:
+        if found.is_complete and found.total < attempt.estimate.total:
             return Attempt(flags_between(asked_for, saving.config), saving.config, found)
     return None

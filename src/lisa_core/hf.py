@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from lisa_core.errors import ConfigError
 from lisa_core.geometry import pad_grids
-from lisa_core.loading import load_errors
+from lisa_core.loading import load_errors, weights_options
 from lisa_core.quantize import make_trainable, quantization_config, refuse_unless
 from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, starts_itself
 from lisa_core.vlm import CORE_KEYS, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
@@ -64,7 +64,7 @@ class HFVLM(VLM):
         with load_errors(model_name):
             config = AutoConfig.from_pretrained(model_name, trust_remote_code=False)
             cls._check_type(config.model_type, model_name)
-            options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False}
+            options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": False, **weights_options()}
             if quantization is not None:
                 with torch.device("meta"):  # only to read which modules are the language model's
                     skeleton = AutoModelForImageTextToText.from_config(config)

@@ -19,7 +19,7 @@ from lisa_core.summary import Group, Summary
 from lisa_core.svg import Bar, bar_chart, histogram, reliability, scatter
 
 SAMPLES = 12
-"""How many of the best, of the worst, and of all at random."""
+"""How many of the best, of the worst, and of the others at random."""
 _BINS = 20
 _DOTS = 2000  # of the scatter plot: more take long to draw and say no more
 
@@ -61,14 +61,22 @@ def write_report(
 
 
 def picked(records: Sequence[SampleRecord], count: int, seed: int = 0) -> dict[str, list[SampleRecord]]:
-    """Which samples are shown, under which heading; equals are taken in the dataset's order."""
-    ranked = sorted(records, key=lambda record: (record.iou, record.index))
-    drawn = np.random.default_rng(seed).permutation(len(records))[:count]
-    return {
-        "Worst": ranked[:count],
-        "Best": sorted(records, key=lambda record: (-record.iou, record.index))[:count],
-        "Random": [records[k] for k in sorted(drawn.tolist())],
-    }
+    """Which samples are shown, each once, under which heading; equals are taken in the dataset's order.
+
+    The random ones are of those that are neither among the worst nor the best. Headings without a sample are left out.
+    """
+    worst = sorted(records, key=lambda record: (record.iou, record.index))[: min(count, -(-len(records) // 2))]
+    left = _without(records, worst)
+    best = sorted(left, key=lambda record: (-record.iou, record.index))[:count]
+    left = _without(left, best)
+    drawn = np.random.default_rng(seed).permutation(len(left))[:count]
+    found = {"Worst": worst, "Best": best, "Random": [left[k] for k in sorted(drawn.tolist())]}
+    return {heading: part for heading, part in found.items() if part}
+
+
+def _without(records: Sequence[SampleRecord], taken: Sequence[SampleRecord]) -> list[SampleRecord]:
+    indices = {record.index for record in taken}
+    return [record for record in records if record.index not in indices]
 
 
 def _figures(summary: Summary) -> list[str]:
@@ -129,10 +137,15 @@ def _samples(result: EvaluationResult, dataset: SegmentationDataset, count: int,
     parts = ["<h2>Samples</h2>", tools()]
     for heading, records in picked(result.records, count).items():
         cards = [
-            card(shown_of(record, dataset, [("prediction", masks.get(record.id), record.iou)]), f"{heading}{k}", keep)
+            card(
+                shown_of(record, dataset, [("prediction", masks.get(record.id), record.iou)]),
+                f"{heading}{k}",
+                keep,
+            )
             for k, record in enumerate(records)
         ]
-        parts.append(f'<h2>{heading}</h2><div class="cards">{"".join(cards)}</div>')
+        title = f"{heading} of the others" if heading == "Random" else heading
+        parts.append(f'<h2>{title}</h2><div class="cards">{"".join(cards)}</div>')
     return parts
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from shlex import quote
 
 from huggingface_hub import HfApi, constants, get_token, snapshot_download
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from lisa_core.checkpoint import META_FILE, SOURCES, VLM_FOLDER, WEIGHTS_FILE, find_checkpoint, own_parts
+from lisa_core.checkpoint import META_FILE, VLM_FOLDER, WEIGHTS_FILE, find_checkpoint, vet_checkpoint
 from lisa_core.errors import CheckpointError
-from lisa_core.export import CARD_FILE, is_exported
+from lisa_core.export import is_exported
 from lisa_core.hub_errors import hub_errors, unreachable
 from lisa_core.staging import put_in_place, staged, target
-from lisa_core.standalone import OWN, SAM_FILE, Say, is_hub_name
-from lisa_core.vetting import DATA_SUFFIXES, vet
+from lisa_core.standalone import CARD_FILE, SAM_FILE, Say
+from lisa_core.vetting import DATA_SUFFIXES, names_outside
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TOP = (META_FILE, WEIGHTS_FILE, SAM_FILE, CARD_FILE)
@@ -70,7 +71,7 @@ def pull(
         CheckpointError: if it cannot be had, is no model of this project, or holds what no such model holds.
         ConfigError: if `out` cannot be replaced.
     """
-    folder = None if out is None else target(out, overwrite)
+    folder = None if out is None else target(out, overwrite, pulled=True)
     with hub_errors(repo_id, revision):
         commit = _commit(repo_id, revision)
         if folder is None or commit is None:
@@ -117,8 +118,7 @@ def _check(folder: Path, repo_id: str) -> None:
     """Raise CheckpointError unless a folder from the hub holds a model, and nothing that could be executed."""
     if not (folder / META_FILE).is_file():
         raise CheckpointError(f"what the cache holds of {repo_id} is incomplete: go online and pull it again")
-    for part in own_parts(find_checkpoint(folder)):
-        vet(part)
+    vet_checkpoint(find_checkpoint(folder), portable=True)
 
 
 def push_to_hub(
@@ -192,16 +192,12 @@ def _ensure(api: HfApi, repo_id: str, private: bool, create: bool, revision: str
 def _files_of(root: Path) -> list[str]:
     """Paths within an exported folder of all that belongs to the model; raises CheckpointError if it is none."""
     checkpoint = find_checkpoint(root)
-    hint = f"write a folder to share first, `lisa export {root} OUT`, and push that"
+    hint = f"write a folder to share first, `lisa export {quote(str(root))} OUT`, and push that"
     if not is_exported(root):
         raise CheckpointError(f"{root} is not a folder that `lisa export` wrote: {hint}")
-    for name in SOURCES:
-        value = checkpoint.meta["model"].get(name)
-        for part in () if value is None or value.startswith(OWN) else value.split("+"):
-            if not is_hub_name(part):
-                raise CheckpointError(f"{root} needs {part}, which is not part of it and not on the hub: {hint}")
-    for part in own_parts(checkpoint):
-        vet(part)
+    for name in names_outside(checkpoint.meta["model"]):
+        raise CheckpointError(f"{root} needs {name}, which is not part of it and not on the hub: {hint}")
+    vet_checkpoint(checkpoint, portable=True)
     own = [path for path in root.iterdir() if path.name in _TOP or path.name.startswith("LICENSE")]
     inside = [path for path in (root / VLM_FOLDER).rglob("*") if not path.name.startswith(".")]
     return sorted(path.relative_to(root).as_posix() for path in [*own, *inside] if path.is_file())

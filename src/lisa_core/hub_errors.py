@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from huggingface_hub import constants, errors
 from lisa_core.discovery import one_line
 from lisa_core.errors import CheckpointError, LisaError
 
+_LONGEST = 200
 # The base of what the HTTP library raises, whichever one huggingface_hub is built on.
 _TransportError: type[Exception] = errors.HfHubHTTPError.__mro__[1]
 
@@ -76,4 +78,11 @@ def _refusal(error: errors.HfHubHTTPError, repo_id: str) -> str:
 
 
 def _short(error: BaseException) -> str:
-    return one_line(error)[:160]
+    """Its first sentences: huggingface_hub goes on with advice, of which ours is the shorter."""
+    # What keeps a file from being found says less than what kept the hub from being asked.
+    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else None
+    text = one_line(cause or error)
+    if len(text) <= _LONGEST:
+        return text
+    end = text.rfind(". ", 0, _LONGEST)
+    return text[:end] if end > 0 else textwrap.shorten(text, _LONGEST, placeholder=" ...")

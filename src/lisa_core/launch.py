@@ -16,6 +16,8 @@ from lisa_core.config import TrainConfig
 from lisa_core.errors import ConfigError
 from lisa_core.processes import EXPECTED, launched_for_deepspeed
 
+_TOLD = (2, 130, 143)
+"""Exit codes of an end that all processes come to together, and the main one tells of."""
 _PATIENCE = 15.0
 """Seconds that the others get to end by themselves once one process has failed."""
 
@@ -83,12 +85,17 @@ def _wait(processes: list[subprocess.Popen[bytes]], other: IO[bytes]) -> int:
     deadline = time.monotonic() + _PATIENCE
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
         time.sleep(0.1)
-    code = processes[0].poll()
-    if failed > 0 and code is None:  # the main process knows of nothing
+    codes = [process.poll() for process in processes]
+    killed = next((rank for rank, code in enumerate(codes) if code is not None and code < 0), None)
+    if any(code not in (None, 0, codes[0]) or (code and codes[0] not in _TOLD) for code in codes[1:]):
+        # The main process, which has the terminal, knows of no more than that another one is gone.
         other.seek(0)
         sys.stderr.write(other.read().decode(errors="replace"))
-    code = code or processes[failed].returncode
-    return code if code > 0 else 128 - code
+    if killed is not None:
+        name = signal.Signals(-codes[killed]).name  # type: ignore[operator]
+        sys.stderr.write(f"lisa: error: process {killed} of {len(processes)} was ended by {name}\n")
+        return 128 - codes[killed]  # type: ignore[operator]
+    return codes[0] or codes[failed] or 1
 
 
 def _terminate(processes: list[subprocess.Popen[bytes]]) -> None:

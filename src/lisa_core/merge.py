@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from lisa_core.checkpoint import find_checkpoint
 from lisa_core.errors import CheckpointError
@@ -40,9 +41,9 @@ def merge_checkpoint(
     """
     checkpoint = find_checkpoint(path)
     if not is_adapted(checkpoint.tuning):
+        command = f"lisa export {quote(str(path))} {quote(str(out))}"
         raise CheckpointError(
-            f"{checkpoint.folder} has no adapters to merge: `lisa export {path} {out}` writes a model that needs "
-            "nothing else"
+            f"{checkpoint.folder} has no adapters to merge: `{command}` writes a model that needs nothing else"
         )
     folder = target(out, overwrite, [checkpoint.folder, *sources(checkpoint)])
     say(f"loading {checkpoint.folder}")

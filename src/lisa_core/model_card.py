@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from shlex import quote
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -99,11 +101,11 @@ def _use(meta: dict[str, Any], name: str) -> Iterator[str]:
     yield f"    pip install {pip}\n"
     yield "```python"
     yield "from lisa_core import Segmenter\n"
-    yield f'segmenter = Segmenter.load("{_plain(name)}")  # this folder, or ORG/NAME on the hub'
+    yield f"segmenter = Segmenter.load({json.dumps(name, ensure_ascii=False)})  # this folder, or ORG/NAME on the hub"
     yield 'segmenter.set_image("photo.jpg")'
     yield 'ring = segmenter.segment("the red ring")  # ring.mask: bool [H, W], ring.score: 0..1'
     yield "```\n"
-    yield f'    lisa segment {_plain(name)} photo.jpg "the red ring" -o out\n'
+    yield f'    lisa segment {quote(" ".join(name.split()))} photo.jpg "the red ring" -o out\n'
     if not export["contains_base"]:
         yield f"The base, {' and '.join(meta['base'])}, is not in this folder: it is read from the hub."
     elif export["adapters"]:

@@ -34,7 +34,10 @@ class ModelConfig:
     image_encoder_model_name: str | None = setting(None, "Vision tower of `clip-llm`: hub name or local folder.")
     text_encoder_model_name: str | None = setting(None, "Language model of `clip-llm`: hub name or local folder.")
     img_size: int | None = setting(
-        None, "Side, in pixels, at which the VLM sees pictures; default: what its checkpoint was made for.", low=14
+        None,
+        "Side, in pixels, at which the VLM sees pictures; default: what its checkpoint was made for.",
+        low=14,
+        high=4096,
     )
     fusion: Literal["joint", "late"] = setting(
         "joint",

@@ -48,14 +48,23 @@ def build_optimizer(
     ]
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
+    check_optimizer(kind, device)
+    import bitsandbytes
+
+    made = {"adamw_8bit": "AdamW8bit", "paged_adamw": "PagedAdamW32bit", "paged_adamw_8bit": "PagedAdamW8bit"}
+    return getattr(bitsandbytes.optim, made[kind])(groups, lr=learning_rate, betas=_BETAS)
+
+
+def check_optimizer(kind: str, device: torch.device | None) -> None:
+    """Raise ConfigError for an optimizer whose package, or the device that it needs, is not there."""
+    if kind == "adamw":
+        return
     if device is None or device.type != "cuda":
         raise ConfigError(f"--optimizer {kind} is bitsandbytes' and runs on CUDA only: use --optimizer adamw here")
     try:
-        import bitsandbytes
+        import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"--optimizer {kind} needs bitsandbytes: run `pip install lisa-core[quantize]`") from error
-    made = {"adamw_8bit": "AdamW8bit", "paged_adamw": "PagedAdamW32bit", "paged_adamw_8bit": "PagedAdamW8bit"}
-    return getattr(bitsandbytes.optim, made[kind])(groups, lr=learning_rate, betas=_BETAS)
 
 
 def build_schedule(

@@ -20,7 +20,7 @@ import numpy as np
 
 from lisa_core.errors import ConfigError, DataError
 from lisa_core.outputs import mask_to_rle
-from lisa_core.run_lengths import rle_size, rle_to_mask
+from lisa_core.run_lengths import rle_size, rle_to_mask, union_of
 from lisa_core.scoring import Drawn
 
 
@@ -52,13 +52,16 @@ class SavedMask:
         return cls(id, text, image, rle, drawn.score, [mask_to_rle(mask) for mask in drawn.instances], reply, index)
 
     def drawn(self, height: int, width: int) -> Drawn:
-        """The masks; raises ValueError if they are not of that size, or damaged."""
+        """The masks; raises ValueError if they are not of that size, damaged, or contradict each other."""
         if self.rle is None:
             return Drawn(np.zeros((height, width), dtype=bool), None, answered=False)
         for rle in (self.rle, *self.instances):
             if rle_size(rle) != (height, width):
                 raise ValueError(f"its size is {list(rle_size(rle))}, but the picture's is [{height}, {width}]")
-        return Drawn(rle_to_mask(self.rle), self.score, True, [rle_to_mask(rle) for rle in self.instances])
+        mask, instances = rle_to_mask(self.rle), [rle_to_mask(rle) for rle in self.instances]
+        if instances and not np.array_equal(union_of(instances, (height, width)), mask):
+            raise ValueError("its `rle` is not the union of its `instances`")
+        return Drawn(mask, self.score, True, instances)
 
     def to_dict(self) -> dict[str, Any]:
         """A line of the file."""
@@ -126,6 +129,8 @@ def _parsed(record: Any) -> SavedMask:
             rle_size(rle)
         except ValueError as error:
             raise ValueError(f"the `rle` of {name!r} is none: {error}") from error
+    if instances and record["rle"] is None:
+        raise ValueError(f"{name!r} has `instances` but no `rle`, which is their union")
     number = isinstance(score, (int, float)) and not isinstance(score, bool)
     if score is not None and not (number and 0 <= score <= 1):
         raise ValueError(f"the `score` of {name!r} must be in 0..1 or null, not {score!r}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from lisa_core.matching import InstanceCounts
@@ -89,16 +89,68 @@ class SampleRecord:
         """What `to_dict` made plain.
 
         Raises:
-            TypeError: if a field is missing, or there is one too many.
+            TypeError: if a field is missing, is not what it should be, or there is one too many.
             ValueError: if the counts contradict each other.
         """
-        fields = {key: value for key, value in record.items() if key != "iou"}
-        if fields.get("instances") is not None:
-            fields["instances"] = InstanceCounts(**fields["instances"])
-        made = cls(**fields)
-        if made.union != made.truth_pixels + made.predicted_pixels - made.intersection or made.intersection < 0:
+        if not isinstance(record, dict):
+            raise TypeError(f"a sample is an object, not {shortened(record)}")
+        values = {key: value for key, value in record.items() if key != "iou"}
+        known = {one.name: one for one in fields(cls)}
+        for name in values.keys() - known.keys():
+            raise TypeError(f"`{name}` is not known")
+        for name, one in known.items():
+            if name in values:
+                means, is_one = _MEANINGS[str(one.type)]
+                if not is_one(values[name]):
+                    raise TypeError(f"`{name}` must be {means}, not {shortened(values[name])}")
+            elif one.default is MISSING and one.default_factory is MISSING:
+                raise TypeError(f"`{name}` is missing")
+        if values.get("instances") is not None:
+            values["instances"] = InstanceCounts(**values["instances"])
+        made = cls(**values)
+        if made.union != made.truth_pixels + made.predicted_pixels - made.intersection:
             raise ValueError(f"the pixel counts of {made.id} contradict each other")
         return made
+
+
+def shortened(value: object) -> str:
+    """A value as it may stand in an error's one line."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53  # larger ones are no whole numbers for whoever reads JSON
+
+
+def _is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]
+
+
+def _is_instances(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != {one.name for one in fields(InstanceCounts)}:
+        return False
+    *counts, summed = (value[one.name] for one in fields(InstanceCounts))
+    return all(map(_is_count, counts)) and type(summed) in (int, float) and 0 <= summed <= value["found"]
+
+
+def _or_null(is_one: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or is_one(value)
+
+
+_MEANINGS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "int": ("a whole number from 0", _is_count),
+    "int | None": ("a whole number from 0 or null", _or_null(_is_count)),
+    "str": ("text", lambda value: isinstance(value, str)),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "float | None": ("a number in 0..1 or null", _or_null(_is_share)),
+    "dict[str, float]": (
+        "numbers in 0..1 by name",
+        lambda value: isinstance(value, dict) and all(map(_is_share, value.values())),
+    ),
+    "InstanceCounts | None": ("counts of matched objects or null", _or_null(_is_instances)),
+}
+"""What a field of that type holds, in words, and whether a value of JSON is that."""
 
 
 def metrics_of(records: Sequence[SampleRecord]) -> SegmentationMetrics:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from lisa_core.checkpoint import Checkpoint
+from lisa_core.checkpoint import META_FILE, Checkpoint, find_checkpoint
 from lisa_core.config import SECTIONS
-from lisa_core.errors import ConfigError
+from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.run_history import Run, read_run
 
 _TOLD = ("model", "tuning", "data", "optim", "loss", "speed")  # of `run`, nothing says what was learnt but init_from
@@ -95,12 +95,30 @@ def _told(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     name, equals, rest = value.rpartition("=")
-    return name + equals + "+".join(last_name(part) if _is_path(part) else part for part in rest.split("+"))
+    return name + equals + "+".join(_base_name(part) if _is_path(part) else part for part in rest.split("+"))
 
 
 def _is_path(name: str) -> bool:
     absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
     return absolute or name.startswith((".", "~")) or "\\" in name or name.count("/") > 1
+
+
+def model_around(vlm: Path) -> Checkpoint | None:
+    """The merged or exported model whose `vlm` (or half of it) a folder is; None for any other folder."""
+    for parent in list(vlm.parents)[:2]:
+        if vlm.is_dir() and (parent / META_FILE).is_file():
+            try:
+                return find_checkpoint(parent)
+            except CheckpointError:
+                return None
+    return None
+
+
+def _base_name(path: str) -> str:
+    """The last name of a path; of a part of a model, which is called `vlm` in all of them, with the model's name."""
+    folder = Path(path).expanduser()
+    model = model_around(folder)
+    return last_name(path) if model is None else folder.relative_to(model.folder.parent).as_posix()
 
 
 def last_name(path: str) -> str:

@@ -43,6 +43,9 @@ class RunFolder:
                 f"{self.path} already holds a run: choose another --output-dir, go on with it (--resume auto), or add "
                 "--overwrite"
             )
+        above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise ConfigError(f"--output-dir {self.path} cannot be written to: choose another")
         foreign = [path for path in (self.path / CHECKPOINTS).glob("*") if not _STEP.match(path.name)]
         foreign += [self.path / name for name in (BEST, LAST) if self._is_foreign(self.path / name)]
         if foreign:
@@ -91,6 +94,13 @@ class RunFolder:
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint after a step is."""
         return self.path / CHECKPOINTS / f"step-{step:08d}"
+
+    def recover(self) -> None:
+        """Take back a checkpoint whose replacement was cut off between the two renames of `save_checkpoint`."""
+        for stale in (self.path / CHECKPOINTS).glob("step-*.old"):
+            place = stale.with_suffix("")
+            if not place.exists() and (stale / META_FILE).is_file():
+                stale.rename(place)
 
     def checkpoints(self) -> list[Path]:
         """All complete checkpoints, oldest first."""

@@ -68,6 +68,8 @@ class RunLog:
     """Numbers of the lines that cannot be read, from 1."""
     lines: int = 0
     """How many lines there are."""
+    breaks_off: bool = False
+    """Whether the last line is damaged and has no end: it is being written, or was cut off."""
 
     @property
     def last_step(self) -> int:
@@ -77,8 +79,8 @@ class RunLog:
 
     def notes(self) -> Iterable[str]:
         """What its reader should know, one phrase each."""
-        inner = [line for line in self.damaged if line < self.lines]
-        if len(inner) < len(self.damaged):
+        inner = self.damaged[:-1] if self.breaks_off else self.damaged
+        if self.breaks_off:
             yield f"the last line of {METRICS_FILE} is incomplete and was left out (being written, or cut off)"
         if inner:
             shown = ", ".join(map(str, inner[:5])) + (f" and {len(inner) - 5} more" if len(inner) > 5 else "")
@@ -98,6 +100,7 @@ def read_log(path: Path) -> RunLog:
             for log.lines, line in enumerate(file, start=1):
                 if line.strip() and not _take(log, line):
                     log.damaged.append(log.lines)
+                    log.breaks_off = not line.endswith("\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror or error})") from error
     return log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lisa_core.errors import ConfigError
+from lisa_core.loading import PICKLE
 
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
 _PIXEL_STD = (58.395, 57.12, 57.375)
@@ -191,7 +194,7 @@ def load_sam_weights(modules: list[nn.Module], path: Path) -> None:
     try:
         state = load_file(path) if path.suffix.lower() == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds, all meaning the same to the user
-        reason = " ".join(str(error).split())[:160]
+        reason = PICKLE if isinstance(error, pickle.UnpicklingError) else textwrap.shorten(str(error), 160)
         raise ConfigError(f"{path} is not a SAM checkpoint that can be read safely: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ConfigError(f"{path} is not a SAM checkpoint: it holds something else than named tensors")

@@ -14,6 +14,9 @@ from lisa_core.model_config import TuningConfig
 from lisa_core.registry import get_registry
 from lisa_core.settings import differences
 
+_SMALL_SIDE = 224
+"""Of pictures, in pixels; what ModifiedLISA's guide goes down to."""
+
 
 @dataclass(frozen=True)
 class Saving:
@@ -61,6 +64,10 @@ def _changes(config: TrainConfig) -> Iterator[TrainConfig]:
         yield _tuned(config, **lora)
     for kind in _quantizations(config):
         yield _tuned(config, vlm_use_quantization=True, vlm_quantization=kind, **lora)
+    if config.model.img_size is None or config.model.img_size > _SMALL_SIDE:
+        yield dataclasses.replace(config, model=dataclasses.replace(config.model, img_size=_SMALL_SIDE))
+    if tuning.vlm_freeze and not speed.cpu_offload:
+        yield dataclasses.replace(config, speed=dataclasses.replace(speed, cpu_offload=True))
     if (tuning.language, tuning.vision) != ("freeze", "freeze"):
         kept = ("vlm_use_quantization", "vlm_quantization", "tune_sam_encoder", "tune_sam_decoder", "tune_connectors")
         frozen = {name: getattr(tuning, name) for name in kept}

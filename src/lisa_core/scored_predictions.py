@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import PureWindowsPath
 
 import numpy as np
 
@@ -38,8 +39,8 @@ def evaluate_predictions(
         on_progress: told after each picture how many sentences it held.
 
     Raises:
-        DataError: if there is a prediction for no sample of the dataset, for another sentence, of the wrong size or
-            damaged; or a sample cannot be read and `on_error` is "fail", or none can.
+        DataError: if there is a prediction for no sample of the dataset, for another sentence or picture, of the wrong
+            size or damaged; or a sample cannot be read and `on_error` is "fail", or none can.
     """
     _check_ids(dataset, predictions)
     samples = dataset.samples[:max_samples]
@@ -89,6 +90,13 @@ def _check_ids(dataset: SegmentationDataset, predictions: Mapping[str, SavedMask
             raise DataError(
                 f"the prediction for {name!r} is for the sentence {mask.text!r}, but the sample's is "
                 f"{samples[name].text!r}: check --data and --split"
+            )
+        picture = samples[name].image_path.name
+        # Other tools may say the folder, too, with either sign between the names.
+        if mask.image is not None and picture not in (mask.image, PureWindowsPath(mask.image).name):
+            raise DataError(
+                f"the prediction for {name!r} is for the picture {mask.image!r}, but the sample's is {picture!r}: "
+                "check --data and --split"
             )
 
 

@@ -17,22 +17,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lisa_core.build import vlm_source
+from lisa_core.build import source_names
 from lisa_core.checkpoint import (
-    META_FILE,
-    SOURCES,
     VLM_FOLDER,
     Checkpoint,
-    find_checkpoint,
     state_to_save,
     write_files,
 )
-from lisa_core.errors import CheckpointError
-from lisa_core.families import is_pair, pair_halves
 from lisa_core.model import LisaModel
 from lisa_core.model_config import ModelConfig
-from lisa_core.run_facts import run_facts
+from lisa_core.run_facts import model_around, run_facts
 from lisa_core.unload import unload_adapters
+from lisa_core.vetting import OWN, SOURCES, is_hub_name
 from lisa_core.vlm import VLM
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -41,16 +37,8 @@ Say = Callable[[str], None]
 """Told what is being done, in a few words."""
 
 SAM_FILE = "sam.safetensors"
-OWN = "./"
-"""How names in `lisa.json` begin that mean files beside it."""
-
-
-def source_names(config: ModelConfig) -> list[str]:
-    """The hub names or folders that the VLM is loaded from: one, or a pair's two; none for a tiny model."""
-    if config.is_tiny:
-        return []
-    name = vlm_source(config)
-    return pair_halves(name) if is_pair(name) else [name]
+CARD_FILE = "README.md"
+"""Of an exported model, not of a merged one."""
 
 
 def sources(checkpoint: Checkpoint) -> list[Path]:
@@ -58,20 +46,6 @@ def sources(checkpoint: Checkpoint) -> list[Path]:
     config = checkpoint.model_config
     names = [*source_names(config), *filter(None, [config.sam_checkpoint])]
     return [path for path in map(Path, names) if path.exists() and checkpoint.folder not in path.parents]
-
-
-def is_hub_name(name: str) -> bool:
-    """Whether a name that a checkpoint gives its base is one of the hub's, not a path of some machine."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    if name.startswith((".", "/", "~")) or "\\" in name or Path(name).exists():
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
 
 
 def bases(checkpoint: Checkpoint) -> list[str]:
@@ -87,13 +61,19 @@ def bases(checkpoint: Checkpoint) -> list[str]:
 
 def _bases_of_folder(vlm: Path) -> list[str]:
     """What the model was trained from whose `vlm` (or half of it) this is; nothing for any other folder."""
-    for parent in list(vlm.parents)[:2]:
-        if vlm.is_dir() and (parent / META_FILE).is_file():
-            try:
-                return bases(find_checkpoint(parent))
-            except CheckpointError:
-                return []
-    return []
+    model = model_around(vlm)
+    return [] if model is None else bases(model)
+
+
+def from_scratch(checkpoint: Checkpoint) -> bool:
+    """Whether the VLM was a tiny one, with random weights, before it was trained, as far as that is known."""
+    known = checkpoint.meta.get("from_scratch")
+    if isinstance(known, bool):
+        return known
+    if checkpoint.model_config.is_tiny:
+        return True
+    models = [None if is_hub_name(name) else model_around(Path(name)) for name in source_names(checkpoint.model_config)]
+    return all(model is not None and from_scratch(model) for model in models)
 
 
 def origin(checkpoint: Checkpoint, dtype: DType | None = None, merged_from: str | None = None) -> dict[str, Any]:
@@ -112,7 +92,7 @@ def origin(checkpoint: Checkpoint, dtype: DType | None = None, merged_from: str 
     return {
         "progress": meta.get("progress"),
         "base": bases(checkpoint),
-        "from_scratch": meta.get("from_scratch", checkpoint.model_config.is_tiny),
+        "from_scratch": from_scratch(checkpoint),
         "run": run_facts(checkpoint),
         "merged_from": merged_from or meta.get("merged_from"),
         "rounded_to": dtype if dtype not in (None, "float32") else meta.get("rounded_to"),

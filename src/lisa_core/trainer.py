@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import set_seed
+from safetensors import SafetensorError
 
 from lisa_core.build import build_model, resolve_sources, sam_size, vlm_source
 from lisa_core.checkpoint import (
@@ -35,12 +37,14 @@ from lisa_core.data.loader import stand_in, train_loader
 from lisa_core.deepspeed_engine import make_engine
 from lisa_core.deepspeed_settings import check_deepspeed
 from lisa_core.determinism import deterministic
+from lisa_core.discovery import one_line
 from lisa_core.engine import MicroBatch, Step, strategy
 from lisa_core.errors import CheckpointError, ConfigError, DataError
 from lisa_core.evaluator import EvaluationResult, Judged, evaluate
 from lisa_core.interrupts import Interrupts, RunInterrupted
 from lisa_core.levers import apply_levers
-from lisa_core.out_of_memory import out_of_memory_advice
+from lisa_core.optim import check_optimizer
+from lisa_core.out_of_memory import advice_when_out_of_memory
 from lisa_core.precision import half_dtype, set_precision
 from lisa_core.processes import Processes
 from lisa_core.progress import Reporter, peak_memory
@@ -56,7 +60,7 @@ from lisa_core.tuning import apply_tuning, trainable_line
 from lisa_core.vlm import Batch
 
 _MOST_SKIPPED = 20  # steps in a row that were left out, after which nothing good can be expected any more
-# What may be another at a resumption: it changes neither a weight nor the loss curve.
+# What may be another at a resumption: it is about where and how the same sums are computed, and what is shown of them.
 _FREE = (
     *("data.data", "data.num_workers", "optim.on_nan", "speed.attn", "speed.compile", "speed.gradient_checkpointing"),
     *("run.output_dir", "run.device", "run.overwrite", "run.save_every", "run.keep_last", "run.resume", "run.run_test"),
@@ -122,6 +126,11 @@ class Trainer:
         check_trackers(config.run.track)
         self.processes = Processes(config.run.device, config.run.track, config.run.parallel == "deepspeed")
         check_deepspeed(config, self.processes)
+        check_optimizer(config.optim.optimizer, self.processes.device)
+        if strategy(config, self.processes) == "fsdp" and not torch.distributed.is_initialized():
+            raise ConfigError("--parallel fsdp needs several processes: add --num-processes 2, or use a launcher")
+        if config.run.init_from is not None:
+            find_checkpoint(config.run.init_from)
         self.config = config = self._with_output(config)
         self.processes.put_logs_into(config.run.output_dir)
         self.reporter = (reporter or Reporter()) if self.processes.is_main else Reporter()
@@ -130,13 +139,15 @@ class Trainer:
         self.output = Path(config.run.output_dir).expanduser()
         self.folder = RunFolder(self.output)
         self.position = Position()
+        self._saved_step: int | None = None
         self.resumed_from = self._find_resumption()
         set_seed(config.optim.seed)
         self.train_data = self._open("train", "all")
         self.val_data = self._open("val", "first")
         if config.run.run_test:
             self._open("test", "first")
-        self.model = self._build()
+        with advice_when_out_of_memory(config, self.processes.device):
+            self.model = self._build()
         self.collator = Collator(self.model.vlm, config.model, sam_size(config.model))
         if self.processes.rank > 0:
             set_seed(config.optim.seed + self.processes.rank)  # the same weights everywhere, but not the same dropout
@@ -180,13 +191,8 @@ class Trainer:
         """
         with Interrupts() as interrupts, deterministic(self.processes.device):
             try:
-                return self._run(interrupts)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise ConfigError(out_of_memory_advice(self.config, self.processes.device)) from error
-            except RuntimeError as error:
-                if "allocate memory" not in str(error):  # how torch says it on a CPU
-                    raise
-                raise ConfigError(out_of_memory_advice(self.config, self.processes.device)) from error
+                with advice_when_out_of_memory(self.config, self.processes.device):
+                    return self._run(interrupts)
             finally:
                 self.reporter.stop()
 
@@ -371,8 +377,10 @@ class Trainer:
         self.reporter.line(f"test gIoU {result.giou:.4f} | test cIoU {result.metrics.ciou:.4f}")
 
     def _save(self) -> None:
-        """Write a checkpoint to go on from; all processes together."""
+        """Write a checkpoint to go on from, unless this step has one; all processes together."""
         position, processes, folder = self.position, self.processes, self.folder
+        if position.step == self._saved_step:
+            return
         if processes.is_main:
             position.log_size = folder.log_size()
         facts = {
@@ -401,7 +409,7 @@ class Trainer:
             if not processes.is_main:
                 shares.mkdir(parents=True, exist_ok=True)
                 write(shares)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             failure = [CheckpointError(f"the training state cannot be written ({error}): free space; {_INTACT}")]
         failure = processes.gather(failure)
         if not failure and processes.is_main:
@@ -414,11 +422,11 @@ class Trainer:
             except OSError as error:
                 failure = [CheckpointError(f"{self.output} cannot be written to ({error}): free space; {_INTACT}")]
         failure = processes.gather(failure)
-        if processes.is_main and shares.exists():
-            (shares / "state").rmdir()
-            shares.rmdir()
+        if processes.is_main:
+            shutil.rmtree(shares, ignore_errors=True)
         if failure:
             raise failure[0]
+        self._saved_step = position.step
 
     def _progress(self, val: dict[str, Any] | None) -> dict[str, Any]:
         return {"epoch": self.position.epoch, "step": self.position.step, "val": val}
@@ -448,6 +456,9 @@ class Trainer:
     def _find_resumption(self) -> Path | None:
         """The checkpoint to go on from, its facts read and compared with this run's settings; None for a new run."""
         resume = self.config.run.resume
+        if resume is not None and self.processes.is_main:
+            self.folder.recover()
+        self.processes.wait()
         if resume is None or (resume == "auto" and not self.folder.checkpoints()):
             # A run that was cut off before its first checkpoint begins anew.
             self.folder.check(self.config.run.overwrite or resume == "auto")
@@ -467,8 +478,15 @@ class Trainer:
                 )
         find_checkpoint(found)
         facts = read_facts(found)
-        self._refuse_changes(facts, found)
-        self.position = Position(**facts["position"])
+        try:
+            self._refuse_changes(facts, found)
+            self.position = Position(**facts["position"])
+        except (KeyError, TypeError, AttributeError) as error:  # of a version that wrote down something else
+            raise CheckpointError(
+                f"the training state of {found} is none that this lisa-core can read ({one_line(error)}): go on with "
+                "the version that wrote it, or start a new run from its weights with --init-from"
+            ) from error
+        self._saved_step = self.position.step
         return found.resolve()
 
     def _refuse_changes(self, facts: dict[str, Any], found: Path) -> None:
@@ -487,7 +505,8 @@ class Trainer:
         if changed:
             raise ConfigError(
                 f"{found} cannot be gone on from with other settings ({'; '.join(changed)}): repeat them as they were "
-                f"(`lisa train --resume {self.output}` does), or start a new run with --init-from"
+                f"(`lisa train --resume {self.output}` has them, a launcher is up to you), or start a new run with "
+                "--init-from"
             )
 
     def _resume(self, found: Path) -> None:

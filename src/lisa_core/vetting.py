@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,43 @@ DATA_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja")
 """Ends of the names of files that hold weights, tokenizers and descriptions, and cannot hold a program."""
 _FOREIGN_ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")  # transformers would load what these name
 _INDEX = ".safetensors.index.json"
+OWN = "./"
+"""How names in `lisa.json` begin that mean files beside it."""
+SOURCES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name", "sam_checkpoint")
+"""The settings of a model that name files or hub repositories."""
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name that a checkpoint gives its base is one of the hub's, not a path of some machine."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if name.startswith((".", "/", "~")) or "\\" in name or Path(name).exists():
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def names_outside(model: Mapping[str, Any]) -> Iterator[str]:
+    """Names in a `lisa.json`'s `model` that are neither of its own folder nor of the hub: somebody's own paths."""
+    for setting in SOURCES:
+        value = model.get(setting)
+        for name in () if value is None or value.startswith(OWN) else value.split("+"):
+            if setting == "sam_checkpoint" or not is_hub_name(name):  # SAM's file is never asked of the hub
+                yield name
+
+
+def vet_hub_config(name: str, config: dict[str, Any]) -> None:
+    """Look through the `config.json` of a base on the hub that somebody's model names.
+
+    Raises:
+        CheckpointError: if it sends transformers elsewhere.
+    """
+    for fault in _config_faults(config):
+        raise CheckpointError(f"config.json of {name} {fault}: do not trust this model")
 
 
 def vet(part: Path) -> None:
@@ -36,7 +73,7 @@ def vet(part: Path) -> None:
                 f"{path} does not belong into a model's folder, which holds safetensors, JSON and text only: remove "
                 "it, or do not trust this model"
             )
-        if path.name == "config.json" or path.name.endswith(_INDEX):
+        if ("config" in path.name and path.suffix.lower() == ".json") or path.name.endswith(_INDEX):
             for fault in _faults(path):
                 raise CheckpointError(f"{path} {fault}: do not trust this model")
 
@@ -59,8 +96,14 @@ def _faults(path: Path) -> Iterator[str]:
             if Path(shard).name != shard or not shard.endswith(".safetensors"):
                 yield f"names the weights {shard!r}"
         return
+    yield from _config_faults(content)
+
+
+def _config_faults(content: Any) -> Iterator[str]:
     for key, value in _entries(content):
-        if key == "transformers_weights":
+        if key == "configuration_files":  # for versions of transformers: read in place of this one
+            yield f"names the configs {value!r}"
+        elif key == "transformers_weights":
             yield f"names the weights {value!r}"
         elif "attn_implementation" in key and any("/" in str(text) for text in _leaves(value)):
             yield f"asks for the kernel {value!r}"

@@ -96,6 +96,32 @@ def test_two_protocols_are_pointed_out(place, invoke):
     assert "has another sentence or truth in A than in B" in invoke("compare", "a", "b").stderr
 
 
+def test_other_evaluations_of_the_same_runs_do_not_get_in_the_way(place, invoke, refusal):
+    from lisa_core.evaluation_file import evaluation_path, read_evaluation
+
+    before = invoke("compare", "a", "b", "--json").stdout
+    for name in ("a", "b"):
+        stored = read_evaluation(Path(name))
+        for options in ({"protocol": "generated"}, {"first": 2}):
+            path = evaluation_path(Path(name), "val", **options)
+            write_evaluation(path, {"protocol": "generated"}, stored.records[:2])
+    assert invoke("compare", "a", "b", "--json").stdout == before
+    Path("a/eval_val.json").unlink()
+    said = refusal("compare", "a", "b")
+    assert "a was not evaluated on all of split val" in said
+    assert "give one of the files there: eval_val_first2.json, eval_val_generated.json" in said
+
+
+def test_a_damaged_sample_is_named(place, refusal):
+    path = Path("a/eval_val.json")
+    content = json.loads(path.read_text())
+    content["samples"][1]["intersection"] = "4"
+    path.write_text(json.dumps(content))
+    name = content["samples"][1]["id"]
+    said = refusal("compare", "a", "b")
+    assert f"(sample 2, {name!r}: `intersection` must be a whole number from 0, not '4')" in said
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -193,6 +193,43 @@ def test_a_model_of_the_hub_has_no_folder_here(workplace):
     assert _default_output("run", None, "val") == Path("run/eval_val.json")
 
 
+def test_the_json_of_a_model_of_the_hub_is_in_the_current_folder(workplace, invoke, monkeypatch):
+    from lisa_core.segmenter import Segmenter
+
+    loaded = Segmenter.load("run", "cpu")
+    monkeypatch.setattr(Segmenter, "load", lambda name, *_, **__: loaded)
+    result = invoke("eval", "org/name", "--data", "scenes", "--no-blank", "--no-boundary", "--resamples", "0")
+    assert result.exit_code == 0 and result.stderr.endswith("written to eval_val.json\n"), result.stderr
+    assert without_samples(Path("eval_val.json"))["checkpoint"] == "org/name"
+
+
+def test_another_evaluation_is_not_replaced_in_silence(workplace, invoke):
+    dataset = open_dataset("scenes", "val", "first")
+    Path("masks.jsonl").write_text("".join(json.dumps({"id": s.id, "rle": None}) + "\n" for s in dataset.samples))
+    count = len(dataset.samples)
+    for args, name in (
+        ((), "masks.eval_val.json"),
+        (("--max-samples", str(count)), "masks.eval_val.json"),
+        (("--max-samples", "2"), "masks.eval_val_first2.json"),
+    ):
+        result = invoke(*MASKS, *args, "--resamples", "0")
+        assert result.exit_code == 0 and result.stderr.endswith(f"\nwritten to {name}\n"), result.stderr
+        assert "replaced" not in result.stderr
+    whole = without_samples(Path("masks.eval_val.json"))
+    assert whole["n"] == count and without_samples(Path("masks.eval_val_first2.json"))["n"] == 2
+    # The same ids over other pictures.
+    (workplace / "scenes").rename("others")
+    for path in Path("others/val").glob("*.json"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "text": ["something else"]}))
+    result = invoke("eval", "--predictions", "masks.jsonl", "--data", "others", "--json", "--resamples", "0")
+    assert result.exit_code == 0 and json.loads(result.stdout)["data"] == "others"
+    assert result.stderr.splitlines()[-1] == (
+        "note: masks.eval_val.json held another evaluation (predictions masks.jsonl, data scenes, "
+        f"{count} sentences, gIoU {whole['giou']:.4f}), which is replaced"
+    )
+
+
 def test_a_split_in_a_folder_of_a_folder(workplace, invoke):
     (workplace / "scenes" / "val").rename(workplace / "scenes" / "held")
     (workplace / "all").mkdir()
@@ -261,7 +298,8 @@ def test_the_generated_protocol_is_named(workplace, invoke):
     result = invoke(*EVAL, *args, "--save-predictions", "masks.jsonl")
     assert result.exit_code == 0, result.stderr
     assert "run (generated) on scenes, split val" in result.stdout
-    record = without_samples(workplace / "run" / "eval_val.json")
+    assert [path.name for path in (workplace / "run").glob("eval_*")] == ["eval_val_generated_first3.json"]
+    record = without_samples(workplace / "run" / "eval_val_generated_first3.json")
     assert record["protocol"] == "generated" and record["n"] == 3
     masks = read_predictions(Path("masks.jsonl")).values()
     assert all(mask.reply is not None for mask in masks)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -54,6 +56,16 @@ def test_adapters_are_kept_when_asked_for(place, invoke):
     assert np.array_equal(drawn("mine"), drawn("run"))
 
 
+def test_commands_are_printed_as_a_shell_takes_them(place, invoke, refusal):
+    lines = invoke("export", "frozen", "exp ü; ls").stdout.splitlines()
+    assert shlex.split(lines[1])[1:4] == ["lisa", "segment", "exp ü; ls"]
+    assert shlex.split(lines[2])[1:4] == ["lisa", "push", "exp ü; ls"]
+    (command,) = re.findall(r"^    (lisa segment .*)$", Path("exp ü; ls/README.md").read_text(), re.MULTILINE)
+    assert shlex.split(command)[2:5] == ["exp ü; ls", "photo.jpg", "the red ring"]
+    (place / "run").rename("my run")
+    assert shlex.split(refusal("push", "my run", "org/name").split("`")[3])[:3] == ["lisa", "export", "my run"]
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -62,7 +74,10 @@ def test_adapters_are_kept_when_asked_for(place, invoke):
         (["tiny", "out", "--no-base"], "a tiny model has no base"),
         (["run", "out", "--no-base", "--merge"], "exclude one another"),
         (["absent", "out"], "no checkpoint at absent"),
-        (["run", "frozen"], "frozen is not empty"),
+        (["run", "frozen"], "frozen is not empty, and holds other things than a model ("),
+        (["run", "run/best", "--overwrite"], "which the model is made from"),
+        (["run", "frozen/best", "--overwrite"], "frozen/best holds other things than a model (state), which are never"),
+        (["run", "photo.png/x"], "photo.png is a file; choose another folder"),
         (["run", "run"], "which the model is made from"),
         (["run", "out", "--dtype", "int8"], "'int8' is not one of"),
     ],
@@ -80,5 +95,5 @@ def test_export_in_a_real_process(place, run_lisa):
     assert "Traceback" not in result.stderr and "Warning" not in result.stderr
     shutil.rmtree("run")
     result = run_lisa("segment", "mine", "photo.png", "the red ring", "-o", "out")
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0 and result.stderr == "", "no bars in a log"
     assert run_lisa("export", "mine", "mine").stderr.startswith("lisa: error: mine is, or holds, mine,")

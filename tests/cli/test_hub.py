@@ -76,7 +76,7 @@ def offline(tmp_path, monkeypatch) -> None:
         (["push", "mine", "org/name"], "HF_HUB_OFFLINE is set, so nothing can be pushed: unset it"),
         (["push", "mine"], "Missing argument 'ORG/NAME'"),
         (["pull", "org/name"], "org/name is not in the hub's cache"),
-        (["pull", "org/name", "run"], "run is not empty"),
+        (["pull", "org/name", "run"], "run is not empty, and holds other things than a model (best,"),
         (["pull", "org/name", "run", "--overwrite"], "run holds other things than a model"),
         (["pull", "org/name", "photo.png"], "photo.png is a file"),
         (

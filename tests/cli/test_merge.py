@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,20 @@ def test_it_says_what_it_does_and_what_comes_next(place, invoke):
     assert "--vlm-model-name two/vlm/vision+two/vlm/language --init-from two" in told
 
 
+def test_commands_are_printed_as_a_shell_takes_them(place, invoke):
+    (place / "run").rename("my run")
+    lines = invoke("merge", "my run", "exp ü; ls").stdout.splitlines()
+    assert shlex.split(lines[1])[1:4] == ["lisa", "segment", "exp ü; ls"]
+    words = shlex.split(lines[2].partition(": ")[2])
+    assert words[:6] == ["lisa", "train", "--vlm-model-name", "exp ü; ls/vlm", "--init-from", "exp ü; ls"]
+
+
+def test_a_refusal_s_command_is_one_too(place, refusal):
+    (place / "frozen").rename("my frozen")
+    command = refusal("merge", "my frozen", "an out").split("`")[1]
+    assert shlex.split(command) == ["lisa", "export", "my frozen", "an out"]
+
+
 def test_that_a_quantized_base_is_whole_again_is_said_in_one_line(place, small_run, small_vlm, invoke):
     pytest.importorskip("bitsandbytes", reason="4- and 8-bit loading needs bitsandbytes")
     config = ModelConfig(vlm="clip-llm", vlm_model_name=small_vlm("clip-llm"), sam="tiny")
@@ -68,7 +83,7 @@ def test_the_weights_type_and_overwriting(place, invoke):
         (["frozen", "out"], "frozen/best has no adapters to merge: `lisa export frozen out` writes"),
         (["absent", "out"], "no checkpoint at absent"),
         (["run", "run"], "run is, or holds, run/best, which the model is made from"),
-        (["run", "frozen"], "frozen is not empty"),
+        (["run", "frozen"], "frozen is not empty, and holds other things than a model ("),
         (["run", "frozen", "--overwrite"], "frozen holds other things than a model"),
         (["run", "photo.png"], "photo.png is a file"),
         (["run", "photo.png/out"], "cannot be written"),

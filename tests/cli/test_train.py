@@ -191,6 +191,23 @@ def test_a_loss_that_is_no_number_is_one_line(here, refusal):
     assert re.search(r"step \d+: loss (nan|inf).*, at samples \w+#\d.*lower --learning-rate", line)
 
 
+def test_shared_out_weights_need_somebody_to_share_with(here, refusal):
+    assert "--parallel fsdp needs several processes: add --num-processes 2" in refusal(*TRAIN, "--parallel", "fsdp")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--init-from", "absent"), "no checkpoint at absent"),
+        (("--optimizer", "adamw_8bit"), "runs on CUDA only"),
+        (("--output-dir", "/proc/nowhere/run"), "cannot be written to"),
+    ],
+)
+def test_what_is_told_before_the_model_is_loaded(here, refusal, invoke, args, said):
+    assert said in refusal(*TRAIN, *args)
+    assert "VLM loaded" not in invoke(*TRAIN, *args).stderr
+
+
 def test_each_epoch_has_its_own_order(here):
     trainer = Trainer(
         TrainConfig(

@@ -82,11 +82,15 @@ def _print(found: list[tuple[str, Estimate]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("GB", *(title for title, _ in found), box=None, pad_edge=False)
+    unit, name = (1e9, "GB") if found[0][1].total >= 1e9 else (1e6, "MB")
+    table = Table(name, *(title for title, _ in found), box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for label, *values in _rows([one for _, one in found]):
-        table.add_row(label, *values)
+    for label, values in _rows([one for _, one in found]):
+        table.add_row(label, *(f"{value / unit:.2f}" for value in values))
+    table.add_row(
+        "[bold]total", *(f"[bold]{'' if one.is_complete else 'over '}{one.total / unit:.2f}" for _, one in found)
+    )
     Console(width=100).print(table)
     first = found[0][1]
     print(f"\n{first.parameters:,} parameters, of which {first.trainable:,} train")
@@ -94,18 +98,13 @@ def _print(found: list[tuple[str, Estimate]]) -> None:
         print(f"- {note}")
 
 
-def _rows(found: list[Estimate]) -> Iterator[list[str]]:
+def _rows(found: list[Estimate]) -> Iterator[tuple[str, list[int]]]:
     from lisa_core.estimate import PARTS
 
     for name in PARTS:
         values = [int(getattr(one, name)) for one in found]
         if any(values):
-            yield [name.replace("_", " "), *map(_gigabytes, values)]
-    yield ["[bold]total", *(f"[bold]{_gigabytes(one.total)}" for one in found)]
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.2f}"
+            yield name.replace("_", " "), values
 
 
 def _fit(config: TrainConfig, size: str, as_json: bool) -> None:

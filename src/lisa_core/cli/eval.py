@@ -83,7 +83,8 @@ def evaluate(
             "--output",
             "-o",
             help="Where to write the JSON; default: CKPT/eval_SPLIT.json (for a model of the hub: right here), for "
-            "X.jsonl: X.eval_SPLIT.json.",
+            "X.jsonl: X.eval_SPLIT.json; with --protocol generated, --phrasings all or --max-samples N, these are in "
+            "the name, too.",
         ),
     ] = None,
     as_json: Annotated[
@@ -121,7 +122,7 @@ def evaluate(
 
     from lisa_core.cli.eval_table import print_table
     from lisa_core.data import open_dataset
-    from lisa_core.evaluation_file import write_evaluation
+    from lisa_core.evaluation_file import replaced, write_evaluation
     from lisa_core.summary import Settings, summarize
 
     processes: Processes | None = None
@@ -183,8 +184,18 @@ def evaluate(
         drawn_by = f"{predictions}" if predictions is not None else f"{checkpoint} ({protocol})"
         print_table(summary, f"{drawn_by} on {data}, split {split}", result.pairs)
     # After printing: figures that took hours are not lost to a folder that cannot be written.
-    path = output or _default_output(checkpoint, predictions, split)
-    tasks: list[Callable[[], Path]] = [lambda: write_evaluation(path, record, result.records)]
+    first = max_samples if max_samples is not None and max_samples < len(dataset.samples) else None
+    path = output or _default_output(checkpoint, predictions, split, protocol, phrasings, first)
+
+    def write_figures() -> Path:
+        lost = replaced(path, record, result.records)
+        file = write_evaluation(path, record, result.records)
+        if lost is not None:
+            note = f"note: {path} held {lost}, which is replaced"
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
+        return file
+
+    tasks: list[Callable[[], Path]] = [write_figures]
     if save_predictions is not None:
         from lisa_core.predictions import write_predictions
 
@@ -207,14 +218,22 @@ def evaluate(
         raise failures[0]
 
 
-def _default_output(checkpoint: str | None, predictions: Path | None, split: str) -> Path:
+def _default_output(
+    checkpoint: str | None,
+    predictions: Path | None,
+    split: str,
+    protocol: str = "teacher-forced",
+    phrasings: str = "first",
+    first: int | None = None,
+) -> Path:
     """Beside what was evaluated; right here for a model of the hub."""
     from lisa_core.evaluation_file import evaluation_path
 
     if predictions is not None:
-        return predictions.with_name(f"{predictions.stem}.{evaluation_path(Path(), split).name}")
+        name = evaluation_path(Path(), split, None, phrasings, first).name
+        return predictions.with_name(f"{predictions.stem}.{name}")
     folder = Path(str(checkpoint)).expanduser()
-    return evaluation_path(folder if folder.is_dir() else Path(), split)
+    return evaluation_path(folder if folder.is_dir() else Path(), split, protocol, phrasings, first)
 
 
 def _check_outputs(files: dict[str, Path | None]) -> None:

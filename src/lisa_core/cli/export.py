@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -53,5 +54,5 @@ def export(
 
         folder = export_model(checkpoint, out, merge, base, dtype, licence, overwrite, say)
     print(f"exported: {out} ({size_of(folder) / 1e6:.1f} MB); read {out / 'README.md'}, it will be public")
-    print(f'next: lisa segment {out} IMAGE "what to segment"')
-    print(f"  or: lisa push {out} ORG/NAME")
+    print(f'next: lisa segment {quote(str(out))} IMAGE "what to segment"')
+    print(f"  or: lisa push {quote(str(out))} ORG/NAME")

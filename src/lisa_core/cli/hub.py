@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -54,7 +55,7 @@ def pull(
     folder = pull_model(repo_id, out, revision, overwrite, _tell)
     shown = folder if out is None else out
     print(f"pulled: {shown}")
-    print(f'next: lisa segment {repo_id if out is None else out} IMAGE "what to segment"')
+    print(f'next: lisa segment {repo_id if out is None else quote(str(out))} IMAGE "what to segment"')
 
 
 def _tell(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -29,10 +30,10 @@ def merge(
     of transformers' own (of clip-llm: OUT/vlm/vision and OUT/vlm/language), to train on from.
     """
     with steps() as say:
+        from lisa_core.build import source_names
         from lisa_core.checkpoint import find_checkpoint
         from lisa_core.merge import merge_checkpoint
         from lisa_core.staging import size_of
-        from lisa_core.standalone import source_names
 
         folder = merge_checkpoint(checkpoint, out, dtype, overwrite, say)
         merged = find_checkpoint(folder)
@@ -43,5 +44,5 @@ def merge(
             )
     base = "+".join(source_names(merged.model_config)).replace(str(folder), str(out))
     print(f"merged: {out} ({size_of(folder) / 1e6:.1f} MB)")
-    print(f'next: lisa segment {out} IMAGE "what to segment"')
-    print(f"to train on from it: lisa train --vlm-model-name {base} --init-from {out} ...")
+    print(f'next: lisa segment {quote(str(out))} IMAGE "what to segment"')
+    print(f"to train on from it: lisa train --vlm-model-name {quote(base)} --init-from {quote(str(out))} ...")
