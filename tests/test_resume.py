@@ -131,7 +131,6 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(scenes, tmp_path, unbroken
     assert same(weights(out), weights(unbroken[0])) and curve(out) == curve(unbroken[0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("renames", [1, 2])
 def test_a_kill_between_the_renames_of_a_second_save_loses_nothing(scenes, tmp_path, unbroken, renames):
     """A checkpoint that is written again is put aside first: what is cut off then is taken back."""
@@ -168,6 +167,7 @@ def test_a_state_of_another_version_is_one_line(scenes, tmp_path):
         Trainer(settings(scenes, out, resume="auto"))
 
 
+@pytest.mark.slow
 def test_half_precision_with_a_scaler_goes_on_in_the_same_bits(scenes, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     torch.set_num_threads(2)

@@ -44,8 +44,10 @@ class RunFolder:
                 "--overwrite"
             )
         above = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not os.access(above, os.W_OK | os.X_OK):
-            raise ConfigError(f"--output-dir {self.path} cannot be written to: choose another")
+        try:
+            tempfile.TemporaryFile(dir=above).close()
+        except OSError as error:
+            raise ConfigError(f"--output-dir {self.path} cannot be written to ({error}): choose another") from error
         foreign = [path for path in (self.path / CHECKPOINTS).glob("*") if not _STEP.match(path.name)]
         foreign += [self.path / name for name in (BEST, LAST) if self._is_foreign(self.path / name)]
         if foreign:
