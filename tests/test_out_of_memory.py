@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 
@@ -24,7 +25,10 @@ def test_the_flags_come_with_what_they_save_the_most_first():
     needed = estimate(CONFIG).total
     assert said.startswith(f"the GPU is out of memory: this run needs about {needed / 1e6:.0f} MB as it is; ")
     found = re.findall(r"(--[^(]+) \(about (\d+) MB less\)", said)
-    gains = {saving.flags: round((needed - estimate(saving.config).total) / 1e6) for saving in savings(CONFIG)}
+    gains = {}
+    for saving in savings(CONFIG):
+        with contextlib.suppress(ConfigError):  # what the family cannot do
+            gains[saving.flags] = round((needed - estimate(saving.config).total) / 1e6)
     assert len(found) >= 4
     assert [int(gain) for _, gain in found] == sorted((int(gain) for _, gain in found), reverse=True)
     assert all(gains[flags.removeprefix("what would save most: ").strip(", ")] == int(gain) for flags, gain in found)
