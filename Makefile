@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-VLM ?= smolvlm
+VLM ?= clip-llm
 PLUGINS := $(wildcard plugins/*) examples/lisa_example_vlm
 
 PY := $(VENV)/bin/python
@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml $(PLUGINS:=/pyproject.toml)
 	$(PY) -m pip install -e '.[dev]' $(addprefix -e ,$(PLUGINS))
 	touch $@
 
-demo: $(INSTALLED) ## train a small segmenter on made-up scenes and draw what it segments (VLM=smolvlm, llava, ...)
+demo: $(INSTALLED) ## train a small segmenter on made-up scenes and draw what it segments (VLM=smolvlm, llava, ...: another)
 	$(PY) examples/demo.py --vlm $(VLM) $(DEMO_ARGS)
 
 test: $(INSTALLED) ## run the tests of core and plugins, offline (about three minutes)

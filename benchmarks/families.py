@@ -27,7 +27,8 @@ MARKERS = re.compile(r"(<!-- families.py -->\n).*?(<!-- /families.py -->)", re.D
 
 
 def run_demo(family: str, out: Path, epochs: int) -> None:
-    subprocess.run([sys.executable, str(DEMO), "--vlm", family, "--out", str(out), "--epochs", str(epochs)], check=True)
+    options = ["--vlm", family, "--from-scratch", "--out", str(out), "--epochs", str(epochs)]
+    subprocess.run([sys.executable, str(DEMO), *options], check=True)
 
 
 def figures(run: Path) -> dict[str, float]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lisa_core.config import (
     SECTIONS,
+    AugmentationConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
@@ -88,6 +89,18 @@ def test_bounds_are_inclusive_but_for_above(name: str, bounds: dict[str, float |
     if bounds["above"] is not None:
         assert "must be above" in complaint(**{name: bounds["above"]})
         with_values(**{name: bounds["above"] + 1e-9}).validate()
+
+
+def test_a_level_of_augmentation_stands_for_probabilities_that_are_not_given() -> None:
+    assert not any(AugmentationConfig().probabilities.values())
+    light, strong = (AugmentationConfig(augment=level).probabilities for level in ("light", "strong"))  # type: ignore[arg-type]
+    assert light.keys() < strong.keys() and all(light[name] <= strong[name] for name in light)
+    assert AugmentationConfig(augment="light", flip=0.0, copy_paste=1).probabilities == {
+        **light,
+        "flip": 0.0,
+        "copy_paste": 1,
+    }
+    assert AugmentationConfig(scale_jitter=0.25).probabilities == {"scale_jitter": 0.25}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

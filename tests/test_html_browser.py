@@ -11,6 +11,7 @@ import pytest
 
 from lisa_core.evaluation_comparison import compare_evaluations
 from lisa_core.html_comparison import write_comparison
+from lisa_core.html_dataset import write_viewer
 from lisa_core.html_report import write_report
 from lisa_core.summary import Settings, summarize
 
@@ -186,3 +187,42 @@ def test_a_comparison_opens_too(browser, made, scenes, tmp_path):
         assert len(sizes) == (5 * 7 if pictures else 0) and all(sizes)
         assert browser.get_log("browser") == []
         screenshot(browser, f"comparison_{name}")
+
+
+@pytest.fixture(scope="module", params=["view.html", "view"])
+def viewer(request, made, tmp_path_factory) -> Path:
+    """The scenes, one sentence of which is code, with a picture that is broken; one file, and a folder."""
+    folder = tmp_path_factory.mktemp("viewer")
+    shutil.copytree(Path(made.dataset.samples[0].image_path).parents[1], folder / "a <b>" / "set")
+    next((folder / "a <b>" / "set" / "train").glob("*.jpg")).write_bytes(b"no picture")
+    return write_viewer(folder / request.param, folder / "a <b>" / "set", samples=10)
+
+
+def test_the_viewer_opens_filters_and_fades(browser, viewer):
+    open_page(browser, viewer)
+    assert browser.title.endswith("a <b>/set (reasonseg)")
+    cards = visible(browser)
+    assert len(cards) == 20 and {text.split()[0] for text in cards} == {"train", "val"}
+    sizes = browser.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth])")
+    assert len(sizes) == 20 * 3 and all(complete and width > 0 for complete, width in sizes)
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert not [name for name in loaded if not name.startswith(("data:", "file:"))]
+    main = browser.find_element("tag name", "main").text
+    assert report_pages.EVIL in main and "is not an image that can be read" in main
+    places = browser.execute_script(
+        "return [...document.querySelectorAll('.mask')].map(m => [m, m.previousElementSibling].map(e => {"
+        "const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]}))"
+    )
+    assert len(places) == 20 and all(mask == picture and min(mask[2:]) > 20 for mask, picture in places)
+    wide = browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, "the page has to be scrolled sideways"
+    screenshot(browser, "viewer_" + viewer.name)
+    set_value(browser, "filter", "VAL <script>")
+    assert len(visible(browser)) == 1
+    assert browser.find_element("id", "shown").text == "1 of 20 samples"
+    set_value(browser, "filter", "")
+    script = "return [...document.querySelectorAll('.mask')].map(m => getComputedStyle(m).opacity)"
+    for value, opacity in ((0, "0"), (35, "0.35"), (100, "1")):
+        set_value(browser, "opacity", value)
+        assert set(browser.execute_script(script)) == {opacity}
+    assert browser.get_log("browser") == []

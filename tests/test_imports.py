@@ -19,7 +19,7 @@ PLUGIN_FILES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 # From the bottom up. A module may import what stands in its own line or further up this list, never further down;
 # a package (`data`) stands for all its modules.
 LAYERS = """
-errors run_files run_log types
+errors packaged run_files run_log types
 formats hookspecs settings
 model_config
 config discovery registry
@@ -30,15 +30,15 @@ catalogue plots run_comparison
 vlm
 determinism interrupts processes provenance vision_size
 bootstrap boundary listening matching measures metrics records run_lengths summary
-clip_llm connectors generic geometry hf loading lora losses packed prompts quantize sam seg text tiny
+clip_llm connectors feature_cache generic geometry hf loading lora losses packed prompts quantize sam seg text tiny
 activations data levers model objective outputs report sharding static_memory tracking
-evaluation_comparison evaluation_file html_samples predictions scoring svg
-evaluation html_comparison html_page html_report scored_predictions
-architectures build inference optim precision skeleton tuning
+conversion evaluation_comparison evaluation_file html_samples inspection predictions scoring svg
+evaluation html_comparison html_dataset html_page html_report scored_predictions
+architectures build encoder_cache inference optim precision skeleton tuning
 cards checkpoint estimate
 export hub hub_errors merge model_card run_facts staging standalone unload
 evaluator fit launch progress segmenter training_state
-deepspeed_engine deepspeed_settings engine out_of_memory run_folder testing
+deepspeed_engine deepspeed_settings engine out_of_memory run_folder server testing
 trainer
 cli
 __main__ train

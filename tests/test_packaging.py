@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from email.message import Message
 from pathlib import Path
@@ -141,6 +142,40 @@ def test_a_plugin_depends_on_core_and_ships_the_configs_it_lists(wheels: dict[st
 def test_core_ships_the_style_and_script_of_its_pages(wheels: dict[str, Path]) -> None:
     with zipfile.ZipFile(wheels["lisa_core"]) as archive:
         assert {"lisa_core/page/report.css", "lisa_core/page/report.js"} <= set(archive.namelist())
+
+
+PRETRAINED = {
+    f"lisa_core/pretrained/tiny/{name}"
+    for name in (
+        *("lisa.json", "model.safetensors", "README.md", "vlm/vision/config.json", "vlm/vision/model.safetensors"),
+        *("vlm/language/config.json", "vlm/language/model.safetensors", "vlm/language/tokenizer.json"),
+    )
+}
+
+
+def test_core_ships_its_packaged_model_and_the_page_of_its_demo(wheels: dict[str, Path]) -> None:
+    with zipfile.ZipFile(wheels["lisa_core"]) as archive:
+        names = set(archive.namelist())
+    assert PRETRAINED | {"lisa_core/server/page.html"} <= names
+    source = ROOT / "src"
+    files = {path.relative_to(source).as_posix() for path in (source / "lisa_core" / "pretrained").rglob("*.*")}
+    assert {name for name in names if "/pretrained/" in name} == files
+
+
+def test_the_source_archive_holds_the_packaged_model(tmp_path: Path) -> None:
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    assert {f"src/{name}" for name in PRETRAINED} | {"src/lisa_core/server/page.html"} <= names
+
+
+def test_the_packaged_model_answers_right_after_the_installation(wheels: dict[str, Path], venv: Path) -> None:
+    install(venv, wheels["lisa_core"])
+    draw = "from lisa_core.server.scenes import made_up_scene as scene; open('shapes.png', 'wb').write(scene(0).png)"
+    run(venv / "bin" / "python", "-c", draw, cwd=venv)
+    said = run(venv / "bin" / "lisa", "segment", "tiny", "shapes.png", "the red ring", "-o", "out", cwd=venv)
+    assert "'the red ring': " in said and (venv / "out" / "shapes_0_mask.png").is_file()
 
 
 @pytest.mark.parametrize("project", PROJECTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -19,7 +20,16 @@ from safetensors.torch import load_file
 
 from lisa_core import trainer as trainer_module
 from lisa_core.checkpoint import load_checkpoint
-from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, SpeedConfig, TrainConfig, TuningConfig
+from lisa_core.config import (
+    AugmentationConfig,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    SpeedConfig,
+    TrainConfig,
+    TuningConfig,
+)
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.interrupts import RunInterrupted
 from lisa_core.run_folder import RunFolder
@@ -27,12 +37,20 @@ from lisa_core.trainer import Trainer
 from lisa_core.training_state import STATE_FOLDER
 
 
-def settings(scenes: Path, out: Path, tuning: dict | None = None, speed: dict | None = None, **run) -> TrainConfig:
+def settings(
+    scenes: Path,
+    out: Path,
+    tuning: dict | None = None,
+    speed: dict | None = None,
+    augmentation: AugmentationConfig = AugmentationConfig(),  # noqa: B008
+    **run,
+) -> TrainConfig:
     run = {"save_every": 1, "sample_masks": 0, "device": "cpu"} | run
     return TrainConfig(
         model=ModelConfig(vlm="clip-llm", vlm_model_name="tiny"),
         tuning=TuningConfig(**{"vlm_use_lora": True, **(tuning or {})}),
         data=DataConfig(data=str(scenes), batch_size=4, max_train_samples=10, max_val_samples=3),
+        augmentation=augmentation,
         optim=OptimConfig(num_epochs=3, gradient_accumulation_steps=1, seed=5),
         speed=SpeedConfig(**(speed or {})),
         run=RunConfig(output_dir=str(out), **run),
@@ -177,6 +195,29 @@ def test_half_precision_with_a_scaler_goes_on_in_the_same_bits(scenes, tmp_path)
     Trainer(settings(scenes, parts, speed=speed, resume="auto")).run()
     torch.set_num_threads(1)
     assert same(weights(parts), weights(whole)) and curve(parts) == curve(whole)
+
+
+def test_augmented_pictures_come_back_whatever_the_number_of_workers(scenes, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    augmented = AugmentationConfig(augment="strong", colour=0.0)
+    Trainer(settings(scenes, whole, augmentation=augmented)).run()
+    stop_after(scenes, parts, 2, augmentation=augmented)  # in the midst of the first epoch
+    workers = settings(scenes, parts, augmentation=augmented, resume="auto")
+    Trainer(dataclasses.replace(workers, data=dataclasses.replace(workers.data, num_workers=1))).run()
+    assert same(weights(parts), weights(whole)) and curve(parts) == curve(whole)
+    with pytest.raises(ConfigError, match=r"augmentation.augment was 'strong', now 'none'"):
+        Trainer(settings(scenes, parts, resume="auto"))
+
+
+def test_a_run_from_before_there_was_a_setting_goes_on_with_its_default(scenes, tmp_path, unbroken):
+    out = tmp_path / "run"
+    stop_after(scenes, out, 2)
+    path = RunFolder(out).checkpoints()[-1] / STATE_FOLDER / "rank_0.json"
+    record = json.loads(path.read_text())
+    del record["facts"]["config"]["augmentation"], record["facts"]["config"]["data"]["bucket"]
+    path.write_text(json.dumps(record))
+    Trainer(settings(scenes, out, resume="auto")).run()
+    assert same(weights(out), weights(unbroken[0])) and curve(out) == curve(unbroken[0])
 
 
 def stop_after(scenes: Path, out: Path, step: int, **changes) -> None:

@@ -124,3 +124,27 @@ def test_a_pickle_in_a_checkpoint_is_not_run(tmp_path):
     with pytest.raises(ConfigError, match="read safely"):
         load_sam_weights([SamMaskDecoder(TINY)], path)
     assert not marker.exists()
+
+
+@torch.no_grad()
+def test_finer_features_join_on_the_way_up(decoder):
+    features, prompts, index = torch.randn(2, 128, 12, 12), torch.randn(3, 4, 128), torch.tensor([1, 0, 1])
+    plain, iou = decoder(features, index, prompts)
+    half, quarter = torch.zeros(2, 32, 24, 24), torch.zeros(2, 16, 48, 48)
+    same, same_iou = decoder(features, index, prompts, fine=(half, quarter))
+    torch.testing.assert_close(same, plain)
+    half[1, 0, :, 12:] += 1  # of one channel, as the norm that follows takes out what is common to all
+    changed, changed_iou = decoder(features, index, prompts, fine=(half, quarter))
+    assert torch.equal(changed[1], same[1]) and torch.equal(changed_iou, same_iou) and torch.equal(iou, same_iou)
+    for row in (0, 2):
+        assert not torch.allclose(changed[row, :, 24:], same[row, :, 24:], atol=1e-3)
+
+
+def test_what_no_prompt_can_ask_for_does_not_train(decoder):
+    masks, iou = decoder(
+        torch.randn(1, 128, 12, 12), torch.tensor([0]), torch.randn(1, 4, 128), torch.randn(1, 1, 12, 12)
+    )
+    decoder.zero_grad()
+    (masks.sum() + iou.sum()).backward()
+    unused = [name for name, p in decoder.named_parameters() if p.requires_grad and p.grad is None]
+    assert unused == ["prompt_encoder.no_mask_embed.weight"]

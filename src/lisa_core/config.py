@@ -41,6 +41,43 @@ class DataConfig:
             yield "--data is missing: give the folder that holds train and val"
 
 
+_LEVELS: dict[str, dict[str, float]] = {
+    "none": {},
+    "light": {"flip": 0.5, "crop": 0.3, "colour": 0.3},
+    "strong": {"flip": 0.5, "crop": 0.3, "colour": 0.5, "scale_jitter": 0.5, "copy_paste": 0.3},
+}
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Augmentation"""
+
+    augment: Literal["none", "light", "strong"] = setting(
+        "none",
+        "Change training pictures at random where that leaves all their sentences true. light: --flip 0.5 --crop 0.3 "
+        "--colour 0.3; strong: --flip 0.5 --crop 0.3 --colour 0.5 --scale-jitter 0.5 --copy-paste 0.3.",
+    )
+    flip: float | None = setting(
+        None, "Probability of a mirrored picture, left and right exchanged in the words.", low=0, high=1
+    )
+    crop: float | None = setting(None, "Probability of a cut-out that holds every target whole.", low=0, high=1)
+    colour: float | None = setting(
+        None, "Probability of other brightness, contrast and saturation, if no word names a colour.", low=0, high=1
+    )
+    scale_jitter: float | None = setting(
+        None, "Probability of large-scale jitter: objects at 0.1 to 2 times their size.", low=0, high=1
+    )
+    copy_paste: float | None = setting(
+        None, "Probability that an object of another picture is pasted in, if no word could mean it.", low=0, high=1
+    )
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Of each change, by name; what is not given is as the level says."""
+        given = {name: value for name, value in vars(self).items() if name != "augment" and value is not None}
+        return {**_LEVELS[self.augment], **given}
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     """Optimization"""
@@ -91,6 +128,10 @@ class LossConfig:
 class SpeedConfig:
     """Memory and speed"""
 
+    feature_cache: str | None = setting(
+        None,
+        "Folder in which what frozen encoders make of a picture is kept, for later epochs and for other runs.",
+    )
     vlm_use_mixed_precision: bool = setting(False, "Run VLM and SAM's encoder in half precision.")
     vlm_mixed_precision: Literal["auto", "no", "fp16", "bf16"] = setting(
         "auto", "auto: bf16, if --vlm-use-mixed-precision. What trains, decoder and losses stay in float32."
@@ -170,6 +211,7 @@ class TrainConfig:
     model: ModelConfig = ModelConfig()
     tuning: TuningConfig = TuningConfig()
     data: DataConfig = DataConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
     optim: OptimConfig = OptimConfig()
     loss: LossConfig = LossConfig()
     speed: SpeedConfig = SpeedConfig()
@@ -203,6 +245,8 @@ class TrainConfig:
             yield "--parallel fsdp and --cpu-offload exclude each other"
         if self.speed.cpu_offload and model.is_tiny:
             yield "--cpu-offload is for models that are loaded from somewhere, not for --vlm-model-name tiny"
+        if self.speed.feature_cache is not None and any(self.augmentation.probabilities.values()):
+            yield "--feature-cache would fill with changed pictures that never come again: leave it out, or --augment"
         if self.speed.cpu_offload and tuning.quantization is not None:
             yield f"--cpu-offload cannot move {tuning.quantization} weights: use one of the two"
 
@@ -222,6 +266,7 @@ SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "tuning": TuningConfig,
     "data": DataConfig,
+    "augmentation": AugmentationConfig,
     "optim": OptimConfig,
     "loss": LossConfig,
     "speed": SpeedConfig,

@@ -13,7 +13,8 @@ import yaml
 
 from lisa_core.config import SECTIONS, TrainConfig
 from lisa_core.errors import ConfigError
-from lisa_core.model_config import ModelConfig
+from lisa_core.model_config import TINY, ModelConfig
+from lisa_core.packaged import model_folder
 from lisa_core.presets import PRESETS
 from lisa_core.run_files import BEST, CONFIG_FILE, LAST, META_FILE
 
@@ -38,7 +39,8 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
     """A config from a preset, a file and flags; each of them overrides those before it.
 
     `resume` among the flags, naming a run, stands for that run's own settings, between file and flags. `init_from`
-    stands for what gives the weights of a checkpoint their shapes, before all others.
+    stands for what gives the weights of a checkpoint their shapes, before all others; where no other VLM is named, for
+    a tiny one too.
 
     Raises:
         ConfigError: if the file or the preset is not there, or holds what is no setting.
@@ -60,7 +62,10 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
     layers.append(("flag", flags))
     start = next((layer["init_from"] for _, layer in reversed(layers) if layer.get("init_from")), None)
     if isinstance(start, str):
-        layers.insert(0, (start, _shapes_of(Path(start).expanduser())))
+        shapes = _shapes_of(model_folder(start))
+        if any(layer.get(name) for _, layer in layers for name in _BASES):
+            shapes = {name: value for name, value in shapes.items() if name not in ("vlm", "vlm_model_name")}
+        layers.insert(0, (start, shapes))
     values: dict[str, Any] = {}
     origins = dict.fromkeys(FIELD_SECTION, "default")
     for origin, layer in layers:
@@ -77,11 +82,14 @@ _SHAPES = (
     "fusion",
     "mask_features",
     "similarity_map",
+    "fine_features",
+    "fine_features",
     "num_prompts",
     "sam_prompt_dim",
     "sam_decoder_depth",
     "img_size",
 )
+_BASES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name")
 _OF_A_START = ("resume", "init_from", "overwrite")
 
 
@@ -98,8 +106,11 @@ def _shapes_of(path: Path) -> dict[str, Any]:
     """What decides the shapes of a checkpoint's weights; empty for what is no checkpoint, which its reader tells."""
     for folder in (path, path / BEST, path / LAST):
         try:
-            model = json.loads((folder / META_FILE).read_text(encoding="utf-8"))["model"]
+            meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+            model = meta["model"]
             found = {name: model[name] for name in _SHAPES if name in model}
+            if model["vlm_model_name"] == TINY or meta.get("from_scratch") is True:
+                found |= {"vlm": model["vlm"], "vlm_model_name": TINY}
             # `auto` follows the name of the VLM, which is another one in the new run.
             return {**found, "sam": ModelConfig(vlm_model_name=model["vlm_model_name"], sam=model["sam"]).sam_size_name}
         except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -87,6 +87,39 @@ class ImageSAMConnector(nn.Module):
         return self.layers(grid)
 
 
+class FineFeatures(nn.Module):
+    """A light convolutional stem: what a grid of patches is too coarse for, straight from the picture's pixels.
+
+    The features join the mask decoder where those of SAM 2's encoder do (arXiv:2408.00714, appendix D.1). They start at
+    zero, so that a decoder with weights of its own starts as it was.
+
+    Args:
+        prompt_dim: channels of the mask decoder.
+        width: channels of the stem.
+    """
+
+    def __init__(self, prompt_dim: int, width: int = 32) -> None:
+        super().__init__()
+        self.quarter = nn.Sequential(
+            *_convolution(3, width, stride=2), *_convolution(width, width, stride=2), *_convolution(width, width)
+        )
+        self.eighth = nn.Sequential(*_convolution(width, 2 * width, stride=2))
+        self.to_quarter = nn.Conv2d(width, prompt_dim // 8, kernel_size=1)
+        self.to_eighth = nn.Conv2d(2 * width, prompt_dim // 4, kernel_size=1)
+        for layer in (self.to_quarter, self.to_eighth):
+            for value in layer.parameters():
+                nn.init.zeros_(value)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalized pictures [U,3,S,S] -> features [U,C/4,S/8,S/8] and [U,C/8,S/4,S/4]."""
+        quarter = self.quarter(pixels)
+        return self.to_eighth(self.eighth(quarter)), self.to_quarter(quarter)
+
+
+def _convolution(channels: int, out: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, out, kernel_size=3, stride=stride, padding=1), LayerNorm2d(out), nn.GELU()
+
+
 class SimilarityMap(nn.Module):
     """Where the prompts and the picture's patches agree: <W_q prompt, W_k patch> / sqrt(d) + b."""
 

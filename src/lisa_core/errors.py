@@ -12,6 +12,11 @@ class ConfigError(LisaError):
 class DataError(LisaError):
     """A dataset, an image or an annotation cannot be used."""
 
+    def __init__(self, message: str, kind: str = "annotation") -> None:
+        super().__init__(message)
+        self.kind = kind
+        """What is broken, as `lisa data check` groups faults: one of `lisa_core.inspection.faults.KINDS`."""
+
 
 class PluginError(LisaError):
     """A plugin is missing, broken or clashes with another one."""

@@ -10,6 +10,9 @@ AUTO = "auto"
 HF_PREFIX = "hf:"
 """What `--data` begins with when it names a Hugging Face dataset instead of a folder."""
 
+ALIASES = {"refcoco": "refer", "refcoco+": "refer", "refcocog": "refer", "refclef": "refer"}
+"""Sets by their own name that share a layout."""
+
 BUILTIN_FORMATS = (
     DatasetSpec("jsonl", "lisa_core.data.jsonl:Jsonl", "your own pictures: a line of JSON for each target"),
     DatasetSpec(

@@ -16,7 +16,7 @@ from lisa_core.errors import ConfigError
 from lisa_core.geometry import pad_grids
 from lisa_core.loading import load_errors, weights_options
 from lisa_core.quantize import make_trainable, quantization_config, refuse_unless
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, pad_text, starts_itself
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, starts_itself
 from lisa_core.vlm import CORE_KEYS, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
 
@@ -163,7 +163,7 @@ class HFVLM(VLM):
         index = list(range(len(questions))) if image_index is None else list(image_index)
         sizes = torch.tensor([image.size for image in images], dtype=torch.int64).reshape(len(images), 2)
         batch: Batch = {"image_index": torch.tensor(index, dtype=torch.int64), "picture_sizes": sizes}
-        batch.update(pad_text(self.tokenizer, list(questions)))
+        batch.update(self.preprocess_text(questions))
         pictures = [self.prepare_image(image) for image in images]
         if not joint:
             rows_of_one = [[picture] for picture in pictures]

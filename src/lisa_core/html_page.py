@@ -9,14 +9,14 @@ from html import escape
 from pathlib import Path
 
 from lisa_core.errors import ConfigError
-from lisa_core.html_samples import BOTH, PREDICTION_ONLY, TRUTH_ONLY, FilesBeside, Keep, inline
+from lisa_core.html_samples import BOTH, IGNORED, PREDICTION_ONLY, TRUTH_ONLY, FilesBeside, Keep, inline
 from lisa_core.outputs import Color
 
 _PARTS = Path(__file__).parent / "page"
 _INDEX = "index.html"
 
 
-def write_page(path: Path, body: Callable[[Keep], str], title: str) -> Path:
+def write_page(path: Path, body: Callable[[Keep], str], title: str, option: str = "--report") -> Path:
     """Write a page, whole or not at all.
 
     Args:
@@ -24,6 +24,7 @@ def write_page(path: Path, body: Callable[[Keep], str], title: str) -> Path:
             are replaced.
         body: makes the HTML within the page, given what keeps pictures.
         title: of the page.
+        option: what the user chose the path by.
 
     Returns:
         The HTML file.
@@ -46,21 +47,21 @@ def write_page(path: Path, body: Callable[[Keep], str], title: str) -> Path:
         _put(path / _INDEX, text)
         return path / _INDEX
     except OSError as error:
-        raise ConfigError(f"cannot write {path} ({error.strerror or error}): choose another --report") from error
+        raise ConfigError(f"cannot write {path} ({error.strerror or error}): choose another {option}") from error
 
 
-def check_report(path: Path) -> None:
+def check_report(path: Path, option: str = "--report") -> None:
     """Raise ConfigError for a place that no page can be written to, before anything is computed."""
     is_file = path.suffix.lower() in (".html", ".htm")
     if is_file and path.is_dir():
-        raise ConfigError(f"--report: {path} is a folder, give it another name")
+        raise ConfigError(f"{option}: {path} is a folder, give it another name")
     if not is_file and path.exists() and not path.is_dir():
-        raise ConfigError(f"--report: {path} is a file; give a folder, or a name that ends in .html")
+        raise ConfigError(f"{option}: {path} is a file; give a folder, or a name that ends in .html")
     # A folder is replaced by what it was given for the last time, never by what somebody else keeps in it.
     if not is_file and path.is_dir() and any(path.iterdir()) and not (path / _INDEX).is_file():
-        raise ConfigError(f"--report: {path} holds something else than a report; give a folder of its own")
+        raise ConfigError(f"{option}: {path} holds something else than a report; give a folder of its own")
     if not path.parent.is_dir():
-        raise ConfigError(f"--report: the folder {path.parent} does not exist")
+        raise ConfigError(f"{option}: the folder {path.parent} does not exist")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -70,14 +71,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def tools() -> str:
+OVERLAPS: tuple[tuple[str, Color], ...] = (
+    ("truth, missed", TRUTH_ONLY),
+    ("prediction, wrong", PREDICTION_ONLY),
+    ("both", BOTH),
+    ("ignored", IGNORED),
+)
+"""What the colours of truths and predictions mean."""
+
+
+def tools(meanings: Sequence[tuple[str, Color]] = OVERLAPS) -> str:
     """The filter, the slider, and what the colours mean."""
-    meanings: list[tuple[str, Color]] = [
-        ("truth, missed", TRUTH_ONLY),
-        ("prediction, wrong", PREDICTION_ONLY),
-        ("both", BOTH),
-        ("ignored", (120, 120, 120)),
-    ]
     keys = "".join(
         f'<span><span class="key" style="background:rgb{color}"></span>{escape(meaning)}</span>'
         for meaning, color in meanings

@@ -23,8 +23,10 @@ TRUTH_ONLY: Color = (0, 158, 115)
 """Of pixels that were missed, and of the truth."""
 PREDICTION_ONLY: Color = (230, 120, 0)
 """Of pixels that were drawn wrongly, and of the prediction."""
-_IGNORED: Color = (120, 120, 120)
-_SIDE = 280  # longest side of a picture on the page, in pixels
+IGNORED: Color = (120, 120, 120)
+"""Of pixels that do not count."""
+SIDE = 280
+"""Longest side of a picture on the page, in pixels."""
 
 Keep = Callable[[str, bytes], str]
 """Takes a file name and a picture's bytes, and returns the address the page finds it under."""
@@ -81,14 +83,14 @@ def card(shown: Shown, number: str, keep: Keep) -> str:
         keep: where the pictures go.
     """
     record, alone = shown.record, len(shown.predictions) == 1
-    picture = ImageOps.contain(shown.image.convert("RGB"), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    source = keep(f"{number}.jpg", _encoded(picture, "JPEG"))
+    picture = ImageOps.contain(shown.image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS)
+    source = keep(f"{number}.jpg", encoded(picture, "JPEG"))
     truth, ignored = scaled(shown.truth == 1, picture.size), scaled(shown.truth == IGNORE, picture.size)
-    layers = [("truth", "truth", [(truth, TRUTH_ONLY), (ignored, _IGNORED)])]
+    layers = [("truth", "truth", [(truth, TRUTH_ONLY), (ignored, IGNORED)])]
     for k, (who, mask, _) in enumerate(shown.predictions):
         drawn = scaled(mask, picture.size)
         parts = [(truth & ~drawn, TRUTH_ONLY), (drawn & ~truth, PREDICTION_ONLY), (drawn & truth, BOTH)]
-        parts.append((ignored, _IGNORED))
+        parts.append((ignored, IGNORED))
         if alone:
             layers.append((f"prediction{k}", who, [(drawn, PREDICTION_ONLY)]))
         layers.append((f"overlap{k}", "overlap" if alone else f"{who} over truth", parts))
@@ -96,7 +98,7 @@ def card(shown: Shown, number: str, keep: Keep) -> str:
     tiles = [f'<figure><div class="stack"><img src="{source}" {size} alt="the picture"></div>']
     tiles[0] += "<figcaption>picture</figcaption></figure>"
     for name, label, colored in layers:
-        layer = keep(f"{number}_{name}.png", _encoded(_layer(colored), "PNG"))
+        layer = keep(f"{number}_{name}.png", encoded(colored_layer(colored), "PNG"))
         tiles.append(
             f'<figure><div class="stack"><img class="under" src="{source}" {size} alt="">'
             f'<img class="mask" src="{layer}" {size} alt="{escape(label)}"></div>'
@@ -124,7 +126,7 @@ def _badge(label: str, iou: float) -> str:
     return f'<span class="badge {quality}">{escape(label)} {iou:.2f}</span>'
 
 
-def _layer(colored: Sequence[tuple[np.ndarray, Color]]) -> Image.Image:
+def colored_layer(colored: Sequence[tuple[np.ndarray, Color]]) -> Image.Image:
     """A picture that is clear but for the masks; bool [h,w] each."""
     pixels = np.zeros((*colored[0][0].shape, 4), np.uint8)
     for mask, color in colored:
@@ -132,7 +134,8 @@ def _layer(colored: Sequence[tuple[np.ndarray, Color]]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _encoded(picture: Image.Image, format: str) -> bytes:
+def encoded(picture: Image.Image, format: str) -> bytes:
+    """A picture's file, JPEG or PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, format=format, **({"quality": 85} if format == "JPEG" else {"optimize": True}))
     return buffer.getvalue()

@@ -14,6 +14,7 @@ from lisa_core.checkpoint import META_FILE, VLM_FOLDER, WEIGHTS_FILE, find_check
 from lisa_core.errors import CheckpointError
 from lisa_core.export import is_exported
 from lisa_core.hub_errors import hub_errors, unreachable
+from lisa_core.packaged import model_folder
 from lisa_core.staging import put_in_place, staged, target
 from lisa_core.standalone import CARD_FILE, SAM_FILE, Say
 from lisa_core.vetting import DATA_SUFFIXES, names_outside
@@ -32,12 +33,12 @@ def is_repo_id(name: str) -> bool:
 
 
 def local_model(name: str | Path, revision: str | None = None) -> Path:
-    """The folder of a model: the one of that name here, else that of the hub's repository, pulled into the cache.
+    """The folder of a model: the one of that name here, else a packaged one's, else the hub's, pulled into the cache.
 
     Raises:
         CheckpointError: if the hub is asked and does not have it, or cannot be reached.
     """
-    path = Path(name).expanduser()
+    path = model_folder(name)
     if not is_repo_id(str(name)):
         if revision is not None:
             raise CheckpointError(f"--revision is of the hub's models, and {name} is none: leave it out")
@@ -133,7 +134,7 @@ def push_to_hub(
     """Upload a folder that `lisa export` wrote; of an older version there, only what is no part of a model stays.
 
     Args:
-        folder: the exported model.
+        folder: the exported model, or a packaged one's name.
         repo_id: ORG/NAME.
         private: create it for yourself and your organization only.
         create: create the repository, and the branch, if it is not there.
@@ -147,7 +148,7 @@ def push_to_hub(
     Raises:
         CheckpointError: if the folder is not an exported model, or the hub does not take it.
     """
-    root = Path(folder).expanduser()
+    root = model_folder(folder)
     files = _files_of(root)
     if not _REPO_ID.fullmatch(repo_id):
         raise CheckpointError(f"{repo_id} is no name on the hub: give ORG/NAME (your user name will do for ORG)")

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lisa_core.connectors import ImageSAMConnector, ImageTextConnector, SimilarityMap, TextSAMConnector
+from lisa_core.connectors import FineFeatures, ImageSAMConnector, ImageTextConnector, SimilarityMap, TextSAMConnector
 from lisa_core.errors import ConfigError
+from lisa_core.feature_cache import EncoderCache, vision_features
 from lisa_core.geometry import reframe, unpad
 from lisa_core.losses import shifted_positions
 from lisa_core.model_config import ModelConfig, TuningConfig
@@ -50,6 +51,8 @@ class EncodedImages:
     """What the similarity map is drawn on, float32 [U,D,h,w]."""
     patch_content: Tensor
     """The part of it that shows the picture, [U,4]."""
+    fine: tuple[Tensor, Tensor] | None = None
+    """Finer features in the frame of the mask features, [U,C/4,2h,2w] and [U,C/8,4h,4w], if the model has them."""
 
 
 class LisaModel(nn.Module):
@@ -71,6 +74,7 @@ class LisaModel(nn.Module):
         self.config = config
         self.tuning = TuningConfig()
         self.half_dtype: torch.dtype | None = None
+        self.cache = EncoderCache()
         self.vlm = vlm
         self.decoder = decoder
         self.sam_encoder = sam_encoder
@@ -86,11 +90,11 @@ class LisaModel(nn.Module):
         # Without a grid of the VLM's own, sentence and picture are compared on SAM's features.
         patch_dim = dims.vision if vlm.has_grid else width
         self.similarity = SimilarityMap(width, patch_dim) if config.similarity_map else None
+        self.fine = FineFeatures(width) if config.fine_features else None
 
     def encode_image(self, batch: Batch) -> EncodedImages:
         """Everything that depends on the pictures alone."""
-        with self._half(batch):
-            features = self.vlm.encode_image(batch)
+        features = self._vision_features(batch)
         grid, content = features.grid.float(), features.content
         if self.vlm.dynamic_grid:
             # One size for all pictures, so that a mask does not depend on what else is in the batch.
@@ -98,14 +102,62 @@ class LisaModel(nn.Module):
             grid = unpad(grid, content, (side, side))
             content = full_content(len(grid), grid.device)
         if self.image_sam is not None:
-            return EncodedImages(features, self.image_sam(grid), content, grid, content)
-        if self.sam_encoder is None:
+            drawn_on, frame = self.image_sam(grid), content
+        elif self.sam_encoder is None:
             raise ValueError('mask_features="sam" needs SAM\'s image encoder')
-        with self._half(batch):
-            drawn_on = self.sam_encoder(batch["sam_pixels"])
-        drawn_on, frame = drawn_on.float(), batch["sam_content"]
-        patches = (grid, content) if self.vlm.has_grid else (drawn_on, frame)
-        return EncodedImages(features, drawn_on, frame, *patches)
+        else:
+            drawn_on, frame = self._sam_features(batch, self.sam_encoder), batch["sam_content"]
+        patches, patch_frame = (grid, content) if self.vlm.has_grid else (drawn_on, frame)
+        return EncodedImages(features, drawn_on, frame, patches, patch_frame, self._fine(batch, drawn_on, frame))
+
+    def _fine(self, batch: Batch, drawn_on: Tensor, frame: Tensor) -> tuple[Tensor, Tensor] | None:
+        if self.fine is None:
+            return None
+        half, quarter = self.fine(batch["fine_pixels"])
+        height, width = drawn_on.shape[-2:]
+        whole = full_content(len(frame), frame.device)
+        half = reframe(half, whole, frame, (2 * height, 2 * width))
+        return half, reframe(quarter, whole, frame, (4 * height, 4 * width))
+
+    def _vision_features(self, batch: Batch) -> ImageFeatures:
+        features = vision_features(batch)
+        if features is not None:
+            return features
+        keeps = self.cache.pictures.vision is not None and "picture_keys" in batch
+        with self._half(batch), torch.no_grad() if keeps else nullcontext():
+            features = self.vlm.encode_image(batch)
+        if keeps:
+            self.cache.pictures.keep_vision(batch["picture_keys"], features)
+        return features
+
+    def _sam_features(self, batch: Batch, encoder: SamImageEncoder) -> Tensor:
+        if "sam_features" in batch:
+            return batch["sam_features"]
+        keeps = self.cache.pictures.sam is not None and "picture_keys" in batch
+        with self._half(batch), torch.no_grad() if keeps else nullcontext():
+            features = encoder(batch["sam_pixels"]).float()
+        if keeps:
+            self.cache.pictures.keep_sam(batch["picture_keys"], features, batch["sam_content"])
+        return features
+
+    def _text_states(self, batch: Batch) -> Tensor:
+        """Hidden states of the text alone, float32 [N,L',Dt]."""
+        if self.cache.text is None:
+            with self._half(batch):
+                return self.vlm.encode_text(batch).float()
+
+        def encode(ids: Tensor, mask: Tensor) -> Tensor:
+            with self._half(batch), torch.no_grad():
+                return self.vlm.encode_text({"text_input_ids": ids, "text_attention_mask": mask})
+
+        return self.cache.text.get(batch["text_input_ids"], batch["text_attention_mask"], encode)
+
+    def train(self, mode: bool = True) -> LisaModel:
+        """Switch dropout and the like on or off; in parts whose output is kept they stay off."""
+        super().train(mode)
+        for part in self.cache.parts:
+            part.eval()
+        return self
 
     def forward(self, batch: Batch, encoded: EncodedImages | None = None) -> LisaOutput:
         """Draw a mask for each sentence (late fusion) or each `[SEG]` (joint fusion) of the batch.
@@ -136,7 +188,7 @@ class LisaModel(nn.Module):
             # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
             size = (encoded.mask_features.shape[-2], encoded.mask_features.shape[-1])
             mask_prompt = reframe(similarity.detach(), encoded.patch_content[images], content, size)
-        low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt)
+        low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt, encoded.fine)
         return LisaOutput(
             mask_logits=_in_picture(low_res[:, None], content),
             iou=iou,
@@ -155,8 +207,7 @@ class LisaModel(nn.Module):
     def _late_prompts(self, batch: Batch, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         assert self.image_text is not None
         images = batch["image_index"]
-        with self._half(batch):
-            text = self.vlm.encode_text(batch).float()
+        text = self._text_states(batch)
         vision = self.image_text(features.sequence.float())[images]
         mask = batch["text_attention_mask"].bool()
         if features.mask is None:

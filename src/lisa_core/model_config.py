@@ -47,6 +47,9 @@ class ModelConfig:
         "vlm", "What the decoder draws on: the VLM's own patch features, or those of SAM's image encoder."
     )
     similarity_map: bool = setting(True, "Give the decoder a supervised map of where sentence and patches agree.")
+    fine_features: bool = setting(
+        False, "Give the decoder a light convolutional stem's view of the pixels too, for finer edges."
+    )
     num_prompts: int = setting(4, "Prompts per mask, all in one decoder call.", low=1, high=64)
     sam: Literal["auto", "tiny", "vit_b", "vit_l", "vit_h"] = setting(
         "auto", "Size of the SAM parts; auto: tiny beside a tiny VLM, else vit_b."

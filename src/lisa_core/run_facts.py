@@ -12,7 +12,15 @@ from lisa_core.config import SECTIONS
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.run_history import Run, read_run
 
-_TOLD = ("model", "tuning", "data", "optim", "loss", "speed")  # of `run`, nothing says what was learnt but init_from
+_TOLD = (
+    "model",
+    "tuning",
+    "data",
+    "augmentation",
+    "optim",
+    "loss",
+    "speed",
+)  # of `run`, nothing says what was learnt but init_from
 _EVERYWHERE = ("versions", "python", "device", "world_size", "started")
 _FIGURES = ("giou", "ciou", "listening", "listening_pairs", "blank_giou", "n", "precision", "baselines")
 

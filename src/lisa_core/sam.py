@@ -103,11 +103,18 @@ class SamMaskDecoder(nn.Module):
             iou_head_depth=3,
             iou_head_hidden_dim=256,
         )
+        # Nor is a prompt read in more than one way.
+        self.mask_decoder.output_hypernetworks_mlps[1:].requires_grad_(False)
         self.size = size
         self.prompt_dim = size.prompt_dim
 
     def forward(
-        self, features: Tensor, image_index: Tensor, prompts: Tensor, mask_prompt: Tensor | None = None
+        self,
+        features: Tensor,
+        image_index: Tensor,
+        prompts: Tensor,
+        mask_prompt: Tensor | None = None,
+        fine: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode M masks of U images in one call.
 
@@ -116,6 +123,7 @@ class SamMaskDecoder(nn.Module):
             image_index: int64 [M], the image each mask is of.
             prompts: sparse prompt embeddings [M,Q,C]; all Q belong to one mask.
             mask_prompt: optional logits [M,1,h,w], given to the decoder as SAM's mask prompt.
+            fine: optional finer features of the images, [U,C/4,2h,2w] and [U,C/8,4h,4w]; added on the way up.
 
         Returns:
             Low-resolution mask logits [M,4h,4w] and predicted IoU [M], float32.
@@ -130,16 +138,26 @@ class SamMaskDecoder(nn.Module):
             dense = self.prompt_encoder.mask_downscaling(
                 F.interpolate(mask_prompt, scale_factor=4, mode="bilinear", align_corners=False)
             )
-        # The decoder repeats ONE image's embedding for every prompt. Handing it a zero image and the images' own
-        # features as part of the dense prompt gives each prompt its image, with the same sum inside.
-        masks, iou = self.mask_decoder(
-            image_embeddings=features.new_zeros(1, self.prompt_dim, height, width),
-            image_pe=self.prompt_encoder.pe_layer((height, width))[None],
-            sparse_prompt_embeddings=prompts,
-            dense_prompt_embeddings=features[image_index] + dense,
-            multimask_output=False,
+        # The library's own `forward` repeats ONE image for every prompt, so its parts are called here.
+        decoder = self.mask_decoder
+        outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(len(prompts), -1, -1)
+        positions = self.prompt_encoder.pe_layer((height, width)).expand(len(prompts), -1, -1, -1)
+        tokens, drawn_on = decoder.transformer(
+            features[image_index] + dense, positions, torch.cat([outputs, prompts], 1)
         )
-        return masks[:, 0], iou[:, 0]
+        drawn_on = self._upscale(drawn_on.transpose(1, 2).unflatten(2, (height, width)), image_index, fine)
+        weights = decoder.output_hypernetworks_mlps[0](tokens[:, 1])  # [M,C/8]
+        masks = torch.einsum("mc,mchw->mhw", weights, drawn_on)
+        return masks, decoder.iou_prediction_head(tokens[:, 0])[:, 0]
+
+    def _upscale(self, drawn_on: Tensor, image_index: Tensor, fine: tuple[Tensor, Tensor] | None) -> Tensor:
+        """[M,C,h,w] -> [M,C/8,4h,4w]; where finer features join is as in SAM 2 (arXiv:2408.00714, appendix D.1)."""
+        first, norm, act, second, last = self.mask_decoder.output_upscaling
+        if fine is None:
+            return self.mask_decoder.output_upscaling(drawn_on)
+        half, quarter = fine
+        drawn_on = act(norm(first(drawn_on) + half[image_index]))
+        return last(second(drawn_on) + quarter[image_index])
 
 
 class SamImageEncoder(nn.Module):

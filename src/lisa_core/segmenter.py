@@ -52,10 +52,11 @@ class Segmenter:
 
     @classmethod
     def load(cls, path: str | PathLike[str], device: str = "auto", revision: str | None = None) -> Segmenter:
-        """Load a checkpoint, the best checkpoint of a run, or a model on the hub.
+        """Load a checkpoint, the best checkpoint of a run, a packaged model, or one on the hub.
 
         Args:
-            path: the checkpoint's or the run's folder; ORG/NAME, where there is no such folder, is the hub's model.
+            path: the checkpoint's or the run's folder; where there is no such folder, `tiny` is the packaged model and
+                ORG/NAME the hub's.
             device: `auto` (CUDA where there is one), `cpu`, `cuda` or another torch device.
             revision: of a model on the hub: branch, tag or commit.
 

@@ -76,12 +76,6 @@ def chat_rows(
     return prompts, replies
 
 
-def pad_text(tokenizer: Any, texts: list[str]) -> dict[str, Tensor]:
-    """The texts alone as `text_input_ids` and `text_attention_mask`, int64 [N,L'], padded on the right."""
-    rows = tokenizer(texts, padding=True, return_tensors="pt")
-    return {"text_input_ids": rows["input_ids"], "text_attention_mask": rows["attention_mask"]}
-
-
 def answer_labels(tokenizer: Any, input_ids: Tensor, attention_mask: Tensor, replies: Sequence[str]) -> Tensor:
     """Labels [N,L]: the ids of the reply, which ends each right-padded row, and -100 everywhere else."""
     labels = torch.full_like(input_ids, IGNORED_LABEL)

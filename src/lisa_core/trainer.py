@@ -38,6 +38,7 @@ from lisa_core.deepspeed_engine import make_engine
 from lisa_core.deepspeed_settings import check_deepspeed
 from lisa_core.determinism import deterministic
 from lisa_core.discovery import one_line
+from lisa_core.encoder_cache import encoder_cache
 from lisa_core.engine import MicroBatch, Step, strategy
 from lisa_core.errors import CheckpointError, ConfigError, DataError
 from lisa_core.evaluator import EvaluationResult, Judged, evaluate
@@ -62,6 +63,7 @@ from lisa_core.vlm import Batch
 _MOST_SKIPPED = 20  # steps in a row that were left out, after which nothing good can be expected any more
 # What may be another at a resumption: it is about where and how the same sums are computed, and what is shown of them.
 _FREE = (
+    "speed.feature_cache",
     *("data.data", "data.num_workers", "optim.on_nan", "speed.attn", "speed.compile", "speed.gradient_checkpointing"),
     *("run.output_dir", "run.device", "run.overwrite", "run.save_every", "run.keep_last", "run.resume", "run.run_test"),
     *("run.init_from", "run.num_processes", "run.track", "run.track_project", "run.sample_masks"),
@@ -148,7 +150,10 @@ class Trainer:
             self._open("test", "first")
         with advice_when_out_of_memory(config, self.processes.device):
             self.model = self._build()
-        self.collator = Collator(self.model.vlm, config.model, sam_size(config.model))
+        if config.speed.feature_cache is not None:
+            self.model.cache = encoder_cache(self.model, config.speed.feature_cache)
+        stores = self.model.cache.pictures
+        self.collator = Collator(self.model.vlm, config.model, sam_size(config.model), stores)
         if self.processes.rank > 0:
             set_seed(config.optim.seed + self.processes.rank)  # the same weights everywhere, but not the same dropout
 
@@ -491,9 +496,13 @@ class Trainer:
 
     def _refuse_changes(self, facts: dict[str, Any], found: Path) -> None:
         """Raise ConfigError unless this run's settings and processes are those of the run it goes on with."""
+        # Settings that are newer than the run have their defaults.
+        had = {
+            name: {**new, **facts["config"].get(name, {})} for name, new in dataclasses.asdict(TrainConfig()).items()
+        }
         changed = [
             f"{name} was {before!r}, now {now!r}"
-            for name, before, now in differences(facts["config"], dataclasses.asdict(self.config))
+            for name, before, now in differences(had, dataclasses.asdict(self.config))
             if name not in _FREE
         ]
         if facts["world_size"] != self.processes.world_size:

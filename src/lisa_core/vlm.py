@@ -24,6 +24,7 @@ CORE_KEYS = frozenset(
     {
         *("image_index", "picture_sizes", "text_input_ids", "text_attention_mask", "labels"),
         *("sam_pixels", "sam_content", "targets", "valid", "sample_ids", "skipped"),
+        *("fine_pixels", "picture_keys", "feature_grid", "feature_content", "feature_mask", "sam_features"),
     }
 )
 """The keys of a batch that are the core's own; every other one is the model's."""
@@ -79,6 +80,8 @@ class VLM(nn.Module, ABC):
     """Whether `encode_image` returns a grid; without one, only joint fusion with SAM's mask features is possible."""
     dynamic_grid: ClassVar[bool] = False
     """Whether the grid's size follows the picture's; such grids are resampled to one size before masks are drawn."""
+    native_features: ClassVar[bool] = True
+    """Whether `forward` needs `ImageFeatures.native`; without it, what `encode_image` returns can be kept on disk."""
     quantizations: ClassVar[tuple[str, ...]] = ()
     """Which of `"4bit"` and `"8bit"` `from_pretrained` can load; it refuses the others."""
     tokenizer: Any
@@ -187,6 +190,15 @@ class VLM(nn.Module, ABC):
             and with `joint`: `input_ids`, `attention_mask`, `labels` [N,L] (-100 outside the answer) and every other
             key of the processor. Text is padded on the right.
         """
+
+    def preprocess_text(self, questions: Sequence[str]) -> Batch:
+        """The rows that `encode_text` reads, alone; `preprocess` makes the same ones of the same questions.
+
+        Returns:
+            `text_input_ids` and `text_attention_mask`, int64 [N,L'], padded on the right.
+        """
+        rows = self.tokenizer(list(questions), padding=True, return_tensors="pt")
+        return {"text_input_ids": rows["input_ids"], "text_attention_mask": rows["attention_mask"]}
 
     @abstractmethod
     def encode_image(self, batch: Batch) -> ImageFeatures:

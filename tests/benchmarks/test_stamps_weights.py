@@ -6,17 +6,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import material
 import pytest
 import torch
 import weights
 from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer, Dinov2Config
+from transformers import AutoImageProcessor, AutoTokenizer, Dinov2Config, LlamaConfig, LlamaForCausalLM
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
 
 from lisa_core.clip_llm import ClipLLM
 from lisa_core.errors import ConfigError
+from lisa_core.tiny import tiny_text_config, tiny_tokenizer
 
 SCRIPT = Path(weights.__file__)
 
@@ -97,3 +99,20 @@ def test_fewer_layers_are_the_first_ones(tmp_path: Path) -> None:
         states = whole(pixel_values=pixels, output_hidden_states=True).hidden_states
         assert torch.allclose(cut(pixel_values=pixels).last_hidden_state, whole.layernorm(states[3]), atol=1e-5)
     assert list(AutoImageProcessor.from_pretrained(tmp_path / "cut").image_mean) == [0.485, 0.456, 0.406]
+
+
+def test_a_cut_language_model_has_the_first_layers_and_the_last_norm(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    sizes: dict[str, Any] = tiny_text_config(tokenizer, num_hidden_layers=4, tie_word_embeddings=True)
+    whole = LlamaForCausalLM(LlamaConfig(**sizes)).eval()
+    tokenizer.save_pretrained(tmp_path / "whole")
+    weights.cut_language(whole, tmp_path / "whole", 2, tmp_path / "cut")
+    cut = LlamaForCausalLM.from_pretrained(tmp_path / "cut").eval()
+    ids = torch.tensor([tokenizer("Segment the red ring.").input_ids])
+    assert AutoTokenizer.from_pretrained(tmp_path / "cut")("Segment the red ring.").input_ids == ids[0].tolist()
+    with torch.no_grad():
+        states = whole.model(input_ids=ids, output_hidden_states=True).hidden_states
+        assert torch.allclose(cut.model(input_ids=ids).last_hidden_state, whole.model.norm(states[2]), atol=1e-5)
+    with pytest.raises(ConfigError, match="5 text layers is not 1 to 4"):
+        weights.cut_language(whole, tmp_path / "whole", 5, tmp_path / "other")

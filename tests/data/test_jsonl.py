@@ -79,7 +79,7 @@ def test_splits_by_any_name(tmp_path: Path) -> None:
     root = write(tmp_path, line(**BOX, split="validation"), line(**BOX), name="all.jsonl")
     assert [s.id for s in open_dataset(root, "val").samples] == ["all_1#0"]
     assert [s.id for s in open_dataset(root, "train").samples] == ["all_2#0"]
-    with pytest.raises(DataError, match="no line of the split 'test': it has validation"):
+    with pytest.raises(DataError, match="no line of the split 'test': it has train, validation"):
         open_dataset(root, "test")
     write(tmp_path, line(**BOX), name="more.jsonl")
     with pytest.raises(DataError, match=r"no train\.jsonl, and several files besides \(all\.jsonl, more\.jsonl\)"):

@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from lisa_core.build import sam_size
 from lisa_core.clip_llm import ClipLLM
-from lisa_core.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from lisa_core.config import AugmentationConfig, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from lisa_core.data import open_dataset
 from lisa_core.data.collate import Collator
 from lisa_core.data.loader import train_loader
@@ -67,3 +68,67 @@ def test_a_batch_of_which_nothing_is_left_holds_only_what_was_skipped(corrupt, c
     found = batches(corrupt[0], collator, batch_size=1)
     empty = [batch for batch in found if "targets" not in batch]
     assert empty and all(batch.keys() == {"skipped"} and len(batch["skipped"]) == 1 for batch in empty)
+
+
+STRONG = AugmentationConfig(augment="strong")
+
+
+def epochs(root: Path, collator: Collator, first_step: int = 0, seed: int = 1, **data) -> list[dict]:
+    """The batches of two augmented epochs, the first of them from a step on."""
+    config = TrainConfig(
+        data=DataConfig(data=str(root), batch_size=4, **data),
+        optim=OptimConfig(seed=seed, gradient_accumulation_steps=2),
+        augmentation=STRONG,
+    )
+    loader = train_loader(open_dataset(root, "train"), collator, config)
+    found = []
+    for epoch in (1, 2):
+        loader.batch_sampler.set_epoch(epoch, first_step if epoch == 1 else 0)
+        found += list(loader)
+    return found
+
+
+def alike(batches: list[dict], others: list[dict]) -> bool:
+    """Whether two lists of batches hold the same, bit by bit."""
+    return len(batches) == len(others) and all(
+        one.keys() == other.keys()
+        and all(
+            torch.equal(one[key], other[key]) if torch.is_tensor(one[key]) else one[key] == other[key] for key in one
+        )
+        for one, other in zip(batches, others)
+    )
+
+
+@pytest.fixture(scope="module")
+def augmented(scenes, collator) -> list[dict]:
+    return epochs(scenes, collator)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_do_not_change_what_is_augmented(scenes, collator, augmented, num_workers):
+    assert alike(epochs(scenes, collator, num_workers=num_workers), augmented)
+
+
+def test_what_is_left_of_an_epoch_is_augmented_as_if_it_had_been_begun(scenes, collator, augmented):
+    for first_step in (1, 2):
+        assert alike(epochs(scenes, collator, first_step), augmented[2 * first_step :])
+    assert not alike(epochs(scenes, collator, seed=2), augmented)
+
+
+def test_augmented_sentences_of_one_picture_still_share_its_pixels(scenes, collator, augmented):
+    plain = batches(scenes, collator, batch_size=4)
+    assert sorted(ids(augmented)) == sorted(ids(plain) * 2)
+    assert sum(len(batch["pixel_values"]) for batch in augmented) < sum(len(batch["sample_ids"]) for batch in augmented)
+    picture = {sample.id: sample.image_path.stem[:-2] for sample in open_dataset(scenes, "train").samples}
+    for batch in augmented:
+        shown = {picture[name]: index for name, index in zip(batch["sample_ids"], batch["image_index"].tolist())}
+        assert len(shown) == len(batch["pixel_values"]), "one encoding for each picture of the batch"
+
+
+def test_a_corrupt_picture_is_named_where_pictures_are_augmented(corrupt, collator):
+    root, path = corrupt
+    lost = [sample.id for sample in open_dataset(root, "train").samples if sample.image_path == path]
+    found = epochs(root, collator)
+    assert sorted(ids(found) + lost * 2) == sorted([sample.id for sample in open_dataset(root, "train").samples] * 2)
+    lines = [line for batch in found for line in batch["skipped"]]
+    assert len(lines) == 2 * len(lost) and all(str(path) in line for line in lines)

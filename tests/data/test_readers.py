@@ -13,6 +13,7 @@ import pytest
 from builders import CATEGORIES, HEIGHT, WIDTH, Scene, of
 
 from lisa_core.data import IGNORE, SegmentationDataset, open_dataset
+from lisa_core.errors import DataError
 from lisa_core.registry import get_registry
 
 Expected = dict[tuple[str, str], np.ndarray]
@@ -186,7 +187,7 @@ def test_a_missing_split_and_a_missing_folder_are_one_line(tmp_path: Path, case:
     for folder, split, line in ((root, "nosuch", "split"), (root / "absent", "train", "is not a folder")):
         with pytest.raises(Exception, match=line) as caught:
             open_dataset(folder, split, format=name)
-        assert type(caught.value).__name__ == "DataError" and "\n" not in str(caught.value)
+        assert isinstance(caught.value, DataError) and "\n" not in str(caught.value)
         assert "nosuch" in str(caught.value) or split == "train"
 
 

@@ -5,7 +5,7 @@ from itertools import chain, groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lisa_core.data.sampler import SentenceBatchSampler
+from lisa_core.data.sampler import DrawSampler, SentenceBatchSampler
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 """How many sentences each picture has."""
@@ -60,3 +60,31 @@ def test_epochs_and_seeds_differ():
     picture = {index: number for number, group in enumerate(groups) for index in group}
     assert len({tuple(picture[index] for index in chain(*order)) for order in orders}) == 9
     assert len({frozenset(map(frozenset, order)) for order in orders}) == 9
+
+
+@given(SIZES, st.integers(1, 6), st.integers(1, 5), st.integers(0, 3), st.integers(1, 3), st.integers(0, 4))
+def test_draws_are_the_same_order_with_what_stands_together_in_a_step(
+    sizes, batch_size, per_image, number, accumulation, first_step
+):
+    groups = pictures(sizes)
+    plain = SentenceBatchSampler(groups, batch_size, per_image, 0, accumulation)
+    drawn = DrawSampler(groups, batch_size, per_image, 0, accumulation)
+    for sampler in (plain, drawn):
+        sampler.set_epoch(number, first_step)
+    order, draws = list(plain), list(drawn)
+    assert [[draw.index for draw in batch] for batch in draws] == order
+    picture = {index: number for number, group in enumerate(groups) for index in group}
+    for place, batch in enumerate(draws):
+        step = place // accumulation
+        alike = sorted(chain(*order[step * accumulation : (step + 1) * accumulation]), key=int)
+        for draw in batch:
+            assert (draw.epoch, draw.step) == (number, first_step + step)
+            assert draw.together == tuple(index for index in alike if picture[index] == picture[draw.index])
+
+
+@given(SIZES, st.integers(1, 3))
+def test_draws_do_not_depend_on_how_a_step_is_shared_out(sizes, per_image):
+    groups = pictures(sizes)
+    whole = set(chain(*epoch(DrawSampler(groups, 6, per_image, 0), 1)))  # type: ignore[arg-type]
+    parts = [DrawSampler(groups, 3, per_image, 0, 1, rank, 2) for rank in range(2)]
+    assert set(chain(*(chain(*epoch(part, 1)) for part in parts))) == whole

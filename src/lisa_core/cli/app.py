@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from lisa_core.cli.compare import compare
 from lisa_core.cli.config import app as config
 from lisa_core.cli.data import app as data
+from lisa_core.cli.demo import demo
 from lisa_core.cli.estimate import estimate
 from lisa_core.cli.eval import evaluate
 from lisa_core.cli.export import export
@@ -109,6 +110,7 @@ app.command("estimate")(estimate)
 app.command("eval")(evaluate)
 app.command("compare")(compare)
 app.command("segment")(segment)
+app.command("demo")(demo)
 app.command("merge")(merge)
 app.command("export")(export)
 app.command("push")(push)

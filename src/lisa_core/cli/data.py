@@ -1,4 +1,4 @@
-"""`lisa data`: make datasets."""
+"""`lisa data`: make datasets, look through them, convert them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lisa_core.cli.data_check import check
+from lisa_core.cli.data_convert import convert
+from lisa_core.cli.data_info import info
+from lisa_core.cli.data_view import view
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-app = typer.Typer(name="data", help="Make datasets to train and evaluate on.", no_args_is_help=True)
+_SUMMARY = "Datasets: what they hold, what is broken in them, other formats, made-up scenes."
+
+app = typer.Typer(name="data", help=_SUMMARY, no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Make datasets to train and evaluate on."""
+    """Datasets: what they hold, what is broken in them, other formats, made-up scenes."""
+
+
+app.command("info")(info)
+app.command("check")(check)
+app.command("convert")(convert)
+app.command("view")(view)
 
 
 @app.command("synth")

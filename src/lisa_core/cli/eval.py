@@ -26,7 +26,11 @@ _SEE = "(see `lisa eval --help`)"
 def evaluate(
     checkpoint: Annotated[
         str | None,
-        typer.Argument(metavar="CKPT", help="Checkpoint or run folder (its best checkpoint).", show_default=False),
+        typer.Argument(
+            metavar="CKPT",
+            help="Checkpoint, run folder (its best checkpoint), tiny (the packaged model), or ORG/NAME on the hub.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Folder of the data.", show_default="required")] = None,
     split: Annotated[str, typer.Option(help="Which split: DIR/SPLIT or DIR/SPLIT.json.")] = "val",
@@ -82,9 +86,9 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
-            help="Where to write the JSON; default: CKPT/eval_SPLIT.json (for a model of the hub: right here), for "
-            "X.jsonl: X.eval_SPLIT.json; with --protocol generated, --phrasings all or --max-samples N, these are in "
-            "the name, too.",
+            help="Where to write the JSON; default: CKPT/eval_SPLIT.json (right here for tiny and models of the hub), "
+            "for X.jsonl: X.eval_SPLIT.json; with --protocol generated, --phrasings all or --max-samples N, these are "
+            "in the name, too.",
         ),
     ] = None,
     as_json: Annotated[

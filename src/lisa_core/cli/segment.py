@@ -13,7 +13,10 @@ from lisa_core.errors import DataError
 def segment(
     checkpoint: Annotated[
         str,
-        typer.Argument(metavar="CKPT", help="Checkpoint, run folder (its best checkpoint), or ORG/NAME on the hub."),
+        typer.Argument(
+            metavar="CKPT",
+            help="Checkpoint, run folder (its best checkpoint), tiny (the packaged model), or ORG/NAME on the hub.",
+        ),
     ],
     image: Annotated[Path, typer.Argument(help="The picture.")],
     sentences: Annotated[
@@ -25,6 +28,8 @@ def segment(
     """Segment what a sentence names: writes a mask PNG, an overlay PNG and JSON (COCO RLE, score, box).
 
     Example:  lisa segment runs/shapes photo.jpg "the red ring" "the largest object" -o out
+
+    lisa segment tiny shapes.png "the red ring" works at once, for drawn shapes: tiny comes with this package.
     """
     if any(not sentence.strip() for sentence in sentences):
         raise DataError("the sentence is empty: say what to segment, for example 'the red ring'")

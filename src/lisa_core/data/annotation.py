@@ -73,7 +73,7 @@ def _parse_texts(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     if isinstance(texts, str):
         texts = [texts]
     if not isinstance(texts, list) or not texts:
-        raise DataError(f"{path}: `text` must be a list with at least one sentence, not {short(texts)}.")
+        raise DataError(f"{path}: `text` must be a list with at least one sentence, not {short(texts)}.", "text")
     return tuple(parse_sentence(text, path, f"text {number}") for number, text in enumerate(texts))
 
 
@@ -90,10 +90,11 @@ def _parse_shape(shape: object, path: Path, number: int) -> Shape | None:
     points = shape.get("points")
     if not isinstance(points, list) or len(points) < 3:
         count = len(points) if isinstance(points, list) else 0
-        raise DataError(f"{path}: the polygon of shape {number} has {count} points: it needs at least 3.")
+        raise DataError(f"{path}: the polygon of shape {number} has {count} points: it needs at least 3.", "polygon")
     for point in points:
         if not isinstance(point, list) or len(point) != 2 or not all(is_number(value) for value in point):
             raise DataError(
-                f"{path}: shape {number} has the point {short(point)}: points are [x, y] in pixels, finite numbers."
+                f"{path}: shape {number} has the point {short(point)}: points are [x, y] in pixels, finite numbers.",
+                "polygon",
             )
     return Shape(IGNORE if ignored else 1, np.asarray(points, dtype=np.float64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ OnError = Literal["fail", "skip"]
 Phrasings = Literal["all", "first"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Sample:
     """One sentence about one image; cheap, nothing is decoded yet."""
 
@@ -55,6 +56,30 @@ class Example:
     """uint8 [H,W]: 0 background, 1 target, 255 (`IGNORE`) not counted."""
 
 
+class Reason(str):
+    """The line that says why something was left out; a text that knows what kind of fault it is about."""
+
+    kind: str
+
+    def __new__(cls, error: DataError) -> Reason:
+        """Of the error that was raised."""
+        reason = super().__new__(cls, str(error))
+        reason.kind = error.kind
+        return reason
+
+
+class NoSplitError(DataError):
+    """The dataset has no split of this name."""
+
+
+class NoSampleError(DataError):
+    """A split is there, and nothing in it can be used; `skipped` says why."""
+
+    def __init__(self, message: str, skipped: list[tuple[Path, str]]) -> None:
+        super().__init__(message)
+        self.skipped = skipped
+
+
 class SegmentationDataset(ABC):
     """A list of samples that can be decoded by index."""
 
@@ -62,11 +87,18 @@ class SegmentationDataset(ABC):
     """Every sentence of the split, in a fixed order."""
     skipped: list[tuple[Path, str]]
     """Annotations left out as they cannot be used, each with the reason; empty unless the reader was told to skip."""
+    doubts: list[tuple[Path, str]]
+    """What is read, and is a mistake all the same; only `lisa data check` tells of it. A reader need not have any."""
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
         """Whether the folder has this format's layout, told from file names and a look into a small file at most."""
         return False
+
+    @classmethod
+    def splits(cls, root: Path) -> list[str]:
+        """Splits the folder may have, told from file names where they say it; one that it has not is no error."""
+        return ["train", "val", "test"]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -98,9 +130,13 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     would decode without a warning is refused by its header, before anything of its size is allocated.
     """
     if data is None and not path.is_file():
-        raise DataError(f"{path} does not exist or is not a file: restore the image or correct its path.")
+        message = f"{path} does not exist or is not a file: restore the image or correct its path."
+        raise DataError(message, "missing-file")
     try:
-        with Image.open(path if data is None else io.BytesIO(data)) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is an error below
+            found = Image.open(path if data is None else io.BytesIO(data))
+        with found as image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
                 raise ValueError(f"{image.width} x {image.height} pixels are more than the {limit} that are decoded")
@@ -112,7 +148,7 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         message = f"{path} is not an image that can be read: {reason}; replace or remove it."
-        raise DataError(message) from error
+        raise DataError(message, "corrupt-image") from error
 
 
 def group_by_image(samples: Sequence[Sample]) -> list[list[int]]:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lisa_core.data.base import Example, Sample, load_image
+from PIL import Image
+
+from lisa_core.data.base import Example, Reason, Sample
 from lisa_core.data.coco_file import CocoFile
-from lisa_core.data.files import Pictures, begins_with, first_existing, short, split_names
+from lisa_core.data.files import Pictures, begins_with, first_existing, short, split_names, usual_first
 from lisa_core.data.reader import Reader
 from lisa_core.errors import DataError
 
@@ -32,15 +34,21 @@ class CocoReader(Reader):
             if image_id not in file.by_image:
                 continue
             with self.tolerated(path):
+                file.check_image(image_id)
                 picture = pictures.find(entry.get("file_name"), path, f"image {image_id}")
                 for name, annotations in self._by_category(file.by_image[image_id]):
                     self._add(picture, entry, name, annotations)
+        self.doubts = []
+        for key in sorted(file.repeated_annotations, key=str):  # nothing is asked for by their ids here
+            try:
+                file.check_annotation(key)
+            except DataError as error:
+                self.doubts.append((path, Reason(error)))
         file.release()
 
-    def load(self, index: int) -> Example:
-        """Decode sample `index`; raises `DataError` that names the image or annotation that cannot be used."""
+    def painted(self, index: int, image: Image.Image) -> Example:
+        """See `Reader`."""
         sample, (entry, annotations) = self.samples[index], self._targets[index]
-        image = load_image(sample.image_path)
         return Example(sample, image, self._file.paint(annotations, image, entry))
 
     def annotation_file(self) -> Path:
@@ -92,6 +100,18 @@ class Coco(CocoReader):
             return True
         named = [root / f"{name}.json" for split in ("train", "val", "test") for name in split_names(split)]
         return any(begins_with(path, "{") for path in named) and not (root / "VOCdevkit").exists()
+
+    @classmethod
+    def splits(cls, root: Path) -> list[str]:
+        """What the files are called, without a year where there is one of them only."""
+        stems = [path.stem.removeprefix("instances_") for path in root.glob("annotations/instances_*.json")]
+        bare = [re.sub(r"20\d\d$", "", stem) for stem in stems]
+        names = [name if bare.count(name) == 1 else stem for stem, name in zip(stems, bare)]
+        names += [path.parent.name for path in root.glob(f"*/{ROBOFLOW}")]
+        usual = [split for split in ("train", "val", "test") for name in split_names(split) if name in names]
+        usual += [s for s in ("train", "val", "test") if any((root / f"{n}.json").is_file() for n in split_names(s))]
+        own = [name for name in names if not any(name in split_names(split) for split in usual)]
+        return usual_first([*usual, *own]) or super().splits(root)
 
     def annotation_file(self) -> Path:
         """The JSON of the split."""

@@ -34,6 +34,10 @@ class CocoFile:
     """Outlines; those without an id of their own go by their number in the file."""
     by_image: dict[Key, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     """The annotations of each picture."""
+    repeated_images: set[Key] = field(default_factory=set)
+    """Ids that several pictures have: whose annotations are theirs cannot be told."""
+    repeated_annotations: set[Key] = field(default_factory=set)
+    """Ids that several annotations have."""
 
     @classmethod
     def read(cls, path: Path) -> CocoFile:
@@ -46,18 +50,36 @@ class CocoFile:
             raise DataError(f"{path} must be an object with images, annotations and categories: it is no COCO JSON.")
         result = cls(path)
         for number, entry in enumerate(result._entries(content, "images")):
-            result.images[result._key(entry, "id", f"image {number}")] = entry
+            key = result._key(entry, "id", f"image {number}")
+            if key in result.images and result.images[key] != entry:
+                result.repeated_images.add(key)
+            result.images[key] = entry
         for number, entry in enumerate(result._entries(content, "categories")):
             name = entry.get("name")
             if not isinstance(name, str) or not name.strip():
                 raise DataError(f"{path}: category {number} has no name ({short(entry)}): add it.")
             result.categories[result._key(entry, "id", f"category {number}")] = name.strip()
         for number, entry in enumerate(result._entries(content, "annotations")):
-            key = entry.get("id", number)
+            given = entry.get("id", number)
+            key = given if isinstance(given, (int, str)) else number
             image = result._key(entry, "image_id", f"annotation {number}")
-            result.annotations[key if isinstance(key, (int, str)) else number] = entry
+            if key in result.annotations:
+                result.repeated_annotations.add(key)
+            result.annotations[key] = entry
             result.by_image[image].append(entry)
         return result
+
+    def check_image(self, key: Key) -> None:
+        """Raise `DataError` for an id that several pictures have."""
+        if key in self.repeated_images:
+            message = f"{self.path}: several pictures have the id {key!r}: give each its own, and its annotations too."
+            raise DataError(message, "duplicate-id")
+
+    def check_annotation(self, key: Key) -> None:
+        """Raise `DataError` for an id that several annotations have."""
+        if key in self.repeated_annotations:
+            message = f"{self.path}: several annotations have the id {key!r}: give each its own."
+            raise DataError(message, "duplicate-id")
 
     def image_of(self, annotation: dict[str, Any]) -> dict[str, Any]:
         """The picture of an annotation; raises `DataError` when the file does not list it."""
@@ -98,7 +120,8 @@ class CocoFile:
         if said != image.size:
             raise DataError(
                 f"{self.path}: {entry.get('file_name')} is {image.width} x {image.height} pixels, the file says "
-                f"{said[0]} x {said[1]}: restore the picture its outlines were drawn for."
+                f"{said[0]} x {said[1]}: restore the picture its outlines were drawn for.",
+                "mask-size",
             )
 
     def release(self) -> None:

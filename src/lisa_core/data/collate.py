@@ -12,11 +12,15 @@ from torch.nn import functional as F
 
 from lisa_core.config import ModelConfig
 from lisa_core.data.base import Example
+from lisa_core.feature_cache import PictureStores
 from lisa_core.prompts import answer, question
 from lisa_core.sam import SamSize, sam_pixels
 from lisa_core.text import plain_words
 from lisa_core.types import IGNORE
 from lisa_core.vlm import VLM, Batch
+
+_FINE_SIDE = 384
+"""Longest side of what the convolutional stem sees, in pixels."""
 
 
 class Collator:
@@ -26,12 +30,14 @@ class Collator:
         vlm: gives `preprocess`; its weights are not used, so the collator may run in a worker process.
         config: fusion and mask features decide what a batch holds.
         sam: shape of SAM's parts; gives the side of the encoder's input and of the targets.
+        stores: features of pictures that were encoded before, if there are such.
     """
 
-    def __init__(self, vlm: VLM, config: ModelConfig, sam: SamSize) -> None:
+    def __init__(self, vlm: VLM, config: ModelConfig, sam: SamSize, stores: PictureStores | None = None) -> None:
         self.vlm = vlm
         self.config = config
         self.sam = sam
+        self.stores = stores or PictureStores(None, None)
 
     def inputs(
         self,
@@ -45,10 +51,20 @@ class Collator:
         Special tokens among the words of a question are read as words; those of an answer stay what they are.
         """
         questions = [plain_words(self.vlm.tokenizer, text) for text in questions]
-        batch = self.vlm.preprocess(images, questions, answers, image_index, joint=self.config.fusion == "joint")
-        if self.config.mask_features == "sam":
+        known = self.stores.read(images)
+        joint = self.config.fusion == "joint"
+        batch: Batch
+        if "feature_grid" in known and not joint:
+            batch = {"image_index": torch.tensor(list(image_index)), **self.vlm.preprocess_text(questions)}
+        else:
+            batch = self.vlm.preprocess(images, questions, answers, image_index, joint=joint)
+        batch.update(known)
+        if self.config.mask_features == "sam" and "sam_features" not in batch:
             pixels, content = zip(*(sam_pixels(image, self.sam.image_size) for image in images))
             batch["sam_pixels"], batch["sam_content"] = torch.stack(pixels), torch.stack(content)
+        if self.config.fine_features:
+            side = min(4 * self.sam.mask_size, _FINE_SIDE)
+            batch["fine_pixels"] = torch.stack([fine_pixels(image, side) for image in images])
         return batch
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
@@ -87,6 +103,13 @@ def unique_images(examples: Sequence[Example]) -> tuple[list[Image.Image], list[
             images.append(example.image)
         index.append(seen[key])
     return images, index
+
+
+def fine_pixels(image: Image.Image, side: int) -> Tensor:
+    """The picture squashed to a square and normalized, float32 [3,side,side]."""
+    small = image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    pixels = torch.from_numpy(np.array(small, dtype=np.float32)).permute(2, 0, 1)
+    return pixels / 127.5 - 1
 
 
 def target_raster(mask: np.ndarray, size: int) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,8 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}; restore the file.") from error
+        message = f"{path} cannot be read: {error.strerror or error}; restore the file."
+        raise DataError(message, "missing-file") from error
     for encoding in ("utf-8-sig", "cp1252"):
         try:
             return data.decode(encoding)
@@ -42,17 +43,18 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not valid JSON ({error}): mend or remove it.") from error
+        raise DataError(f"{where} is not valid JSON ({error}): mend or remove it.", "json") from error
 
 
 def parse_sentence(value: object, path: Path | str, what: str) -> str:
     """A sentence without surrounding blanks; raises `DataError` that names `path` when there is none."""
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{path}: {what} must be a sentence, not {short(value)}: write what to segment.")
+        raise DataError(f"{path}: {what} must be a sentence, not {short(value)}: write what to segment.", "text")
     try:
         value.encode()
     except UnicodeEncodeError as error:  # half a surrogate pair, which JSON can spell and no tokenizer takes
-        raise DataError(f"{path}: {what} holds a broken character ({error.reason}): write it again.") from error
+        message = f"{path}: {what} holds a broken character ({error.reason}): write it again."
+        raise DataError(message, "text") from error
     return value.strip()
 
 
@@ -68,7 +70,10 @@ def is_number(value: object) -> bool:
 
 def short(value: object) -> str:
     """A value for an error message, on one line and cut at 60 characters."""
-    text = json.dumps(value, default=repr)
+    try:
+        text = json.dumps(value, default=repr)
+    except (RecursionError, ValueError):  # nested as deeply as could just be read; a list that holds itself
+        text = f"a {type(value).__name__} nested too deeply"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -82,7 +87,8 @@ def inner_path(name: object, file: Path, what: str, root: Path) -> str:
         raise DataError(f"{file}: {what} must be a file name, not {short(name)}.")
     normal = posixpath.normpath(name.replace("\\", "/"))
     if normal.startswith(("/", "../")) or normal in (".", "..") or PureWindowsPath(name).drive:
-        raise DataError(f"{file}: {what} points outside of the dataset ({name!r}): use a path below {root}.")
+        message = f"{file}: {what} points outside of the dataset ({name!r}): use a path below {root}."
+        raise DataError(message, "outside-path")
     return normal
 
 
@@ -108,7 +114,8 @@ class Pictures:
                 return folder / below / found
         places = ", ".join(str(folder) for folder in self.folders)
         raise DataError(
-            f"{file}: {what} names {inner!r}, which is in none of {places}: put the pictures in one of them."
+            f"{file}: {what} names {inner!r}, which is in none of {places}: put the pictures in one of them.",
+            "missing-file",
         )
 
     def _names(self, folder: Path) -> dict[str, str]:
@@ -127,6 +134,13 @@ def split_names(split: str) -> tuple[str, ...]:
         if split in names:
             return (split, *(name for name in names if name != split))
     return (split,)
+
+
+def usual_first(splits: Iterable[str]) -> list[str]:
+    """Names of splits, each once: train, val and test before those of a set's own."""
+    order = [name for names in _SPLIT_NAMES for name in names]
+    names = sorted(set(splits))
+    return [*(name for name in order if name in names), *(name for name in names if name not in order)]
 
 
 def first_existing(paths: Iterable[Path]) -> Path | None:

@@ -10,7 +10,17 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from lisa_core.data.base import Example, OnError, Phrasings, Sample, SegmentationDataset, opened
+from lisa_core.data.base import (
+    Example,
+    NoSampleError,
+    NoSplitError,
+    OnError,
+    Phrasings,
+    Reason,
+    Sample,
+    SegmentationDataset,
+    opened,
+)
 from lisa_core.data.files import is_question, parse_sentence, short, split_names
 from lisa_core.data.masks import decode_rle, paint_segmentation
 from lisa_core.discovery import one_line
@@ -55,10 +65,11 @@ class HFDatasets(SegmentationDataset):
             except DataError as error:
                 if on_error == "fail":
                     raise
-                self.skipped.append((where, str(error)))
+                self.skipped.append((where, Reason(error)))
         if not self.samples:
             hint = f" ({self.skipped[0][1]})" if self.skipped else ""
-            raise DataError(f"{self.source} has no usable row in split '{split}'{hint}: correct the column mapping.")
+            message = f"{self.source} has no usable row in split '{split}'{hint}: correct the column mapping."
+            raise NoSampleError(message, self.skipped)
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
@@ -84,7 +95,7 @@ class HFDatasets(SegmentationDataset):
         """The samples of one row."""
         texts = values["text"] if isinstance(values["text"], list) else [values["text"]]
         if not texts:
-            raise DataError(f"{where}, row {number} has no text: write at least one sentence.")
+            raise DataError(f"{where}, row {number} has no text: write at least one sentence.", "text")
         answer = values.get("answer")
         texts = [parse_sentence(text, f"{where}, row {number}", f"`{self._columns['text']}`") for text in texts]
         # a name and no file: what one picture is asked stands together if the set says which one it is
@@ -132,10 +143,10 @@ def _load(source: str, split: str, mapping: dict[str, str]) -> tuple[Any, dict[s
     if isinstance(loaded, datasets.DatasetDict):
         name = next((name for name in split_names(split) if name in loaded), None)
         if name is None:
-            raise DataError(f"{source} has no split '{split}': it has {', '.join(loaded)}.")
+            raise NoSplitError(f"{source} has no split '{split}': it has {', '.join(loaded)}.")
         loaded = loaded[name]
     elif split != "train":
-        raise DataError(f"{source} has no split '{split}': it was saved without splits, so it is train.")
+        raise NoSplitError(f"{source} has no split '{split}': it was saved without splits, so it is train.")
     for name, feature in loaded.features.items():
         if isinstance(feature, datasets.Image):
             loaded = loaded.cast_column(name, datasets.Image(decode=False))
@@ -195,7 +206,8 @@ def _mask(value: Any, height: int, width: int, where: str, folder: Path) -> np.n
         return paint_segmentation(value, height, width, where).astype(np.uint8)
     if values.shape != (height, width):
         have = " x ".join(str(length) for length in values.shape[::-1])
-        raise DataError(f"{where} is {have} pixels, its picture {width} x {height}: a mask needs the picture's size.")
+        message = f"{where} is {have} pixels, its picture {width} x {height}: a mask needs the picture's size."
+        raise DataError(message, "mask-size")
     return (values != 0).astype(np.uint8)
 
 

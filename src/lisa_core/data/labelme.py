@@ -21,6 +21,7 @@ from lisa_core.data.files import (
     read_json,
     short,
     split_names,
+    usual_first,
 )
 from lisa_core.data.layout import first_pair, is_labelme
 from lisa_core.data.polygons import paint_polygon
@@ -51,6 +52,12 @@ class Labelme(Reader):
                 return True
         return False
 
+    @classmethod
+    def splits(cls, root: Path) -> list[str]:
+        """The folders with files, or train and val."""
+        names = [path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "."]
+        return usual_first(name for name in names if _annotations(root / name)) or ["train", "val"]
+
     def read(self) -> None:
         """Samples in the order of file names and, in a file, of labels."""
         self._shapes: list[list[dict[str, Any]]] = []
@@ -58,10 +65,18 @@ class Labelme(Reader):
             with self.tolerated(path):
                 self._add(path)
 
-    def load(self, index: int) -> Example:
-        """Decode sample `index`; raises `DataError` that names the picture or file that cannot be used."""
+    def picture(self, index: int) -> Image.Image:
+        """The file beside the annotation, or the picture stored in it."""
         sample = self.samples[index]
-        image = self._image(sample)
+        if sample.image_path != sample.annotation_path:
+            return load_image(sample.image_path)
+        data = _bytes(read_json(sample.annotation_path).get("imageData"), f"{sample.annotation_path}: `imageData`")
+        with opened(sample.annotation_path, data) as image:
+            return image.convert("RGB")
+
+    def painted(self, index: int, image: Image.Image) -> Example:
+        """See `Reader`."""
+        sample = self.samples[index]
         mask = np.zeros((image.height, image.width), dtype=np.uint8)
         for shape in self._shapes[index]:  # those that are ignored come first
             inside = _paint(shape, image.height, image.width, str(sample.annotation_path))
@@ -113,15 +128,9 @@ class Labelme(Reader):
         below = path.parent.relative_to(self.root).as_posix()
         inner = inner_path(f"{below}/{said}" if isinstance(said, str) else said, path, "`imagePath`", self.root)
         if not (self.root / inner).is_file():
-            raise DataError(f"{path}: `imagePath` names {said!r}, which is not there: put the picture beside the file.")
+            message = f"{path}: `imagePath` names {said!r}, which is not there: put the picture beside the file."
+            raise DataError(message, "missing-file")
         return self.root / inner
-
-    def _image(self, sample: Sample) -> Image.Image:
-        if sample.image_path != sample.annotation_path:
-            return load_image(sample.image_path)
-        data = _bytes(read_json(sample.annotation_path).get("imageData"), f"{sample.annotation_path}: `imageData`")
-        with opened(sample.annotation_path, data) as image:
-            return image.convert("RGB")
 
 
 def _annotations(folder: Path) -> list[Path]:
@@ -143,10 +152,12 @@ def _check(shape: Any, number: int, path: Path) -> None:
         raise DataError(f"{path}: shape {number} is a {short(kind)}, which has no area: draw a polygon, or remove it.")
     least = counts[kind]
     if not isinstance(points, list) or len(points) < least or (kind != "polygon" and len(points) != least):
-        raise DataError(f"{path}: shape {number} is a {kind}, which needs {least} points, not {short(points)}.")
+        message = f"{path}: shape {number} is a {kind}, which needs {least} points, not {short(points)}."
+        raise DataError(message, "polygon")
     for point in points:
         if not isinstance(point, list) or len(point) != 2 or not all(is_number(value) for value in point):
-            raise DataError(f"{path}: shape {number} has the point {short(point)}: points are [x, y], finite numbers.")
+            message = f"{path}: shape {number} has the point {short(point)}: points are [x, y], finite numbers."
+            raise DataError(message, "polygon")
 
 
 def _paint(shape: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
@@ -171,7 +182,8 @@ def _paste(shape: dict[str, Any], points: np.ndarray, height: int, width: int, w
         small = np.asarray(image.convert("L")) != 0
     x, y = (round(value) for value in points.min(axis=0).tolist())
     if x < 0 or y < 0 or y + small.shape[0] > height or x + small.shape[1] > width:
-        raise DataError(f"{where}: a mask of {small.shape[1]} x {small.shape[0]} at ({x}, {y}) leaves the picture.")
+        message = f"{where}: a mask of {small.shape[1]} x {small.shape[0]} at ({x}, {y}) leaves the picture."
+        raise DataError(message, "mask-size")
     mask = np.zeros((height, width), dtype=bool)
     mask[y : y + small.shape[0], x : x + small.shape[1]] = small
     return mask

@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from lisa_core.data.files import IMAGE_SUFFIXES, begins_with, inner_path, parse_sentence, read_json
+from lisa_core.data.base import NoSplitError
+from lisa_core.data.files import IMAGE_SUFFIXES, begins_with, inner_path, parse_sentence, read_json, usual_first
 from lisa_core.errors import DataError
 
 Fault = tuple[Path, DataError]
@@ -41,7 +42,7 @@ def find_pairs(root: Path, split: str) -> tuple[list[Pair], list[Fault]]:
             return pairs, faults
     if flat.is_file():
         return _from_list(root, split, flat)
-    raise DataError(
+    raise NoSplitError(
         f"{root} has no split '{split}': it needs a folder {split}/ of X.jpg and X.json pairs, or {split}.json."
     )
 
@@ -63,20 +64,23 @@ def _from_folder(folder: Path) -> tuple[list[Pair], list[Fault]]:
         first = (found[1] or found[0])[0]
         if not found[1]:
             faults.append(
-                (first, DataError(f"{first} has no {stem}.json beside it: add the annotation or remove the image."))
+                _absent(first, f"{first} has no {stem}.json beside it: add the annotation or remove the image.")
             )
         elif not found[0]:
             faults.append(
-                (first, DataError(f"{first} has no image {stem}.jpg or .png beside it: restore it or remove the file."))
+                _absent(first, f"{first} has no image {stem}.jpg or .png beside it: restore it or remove the file.")
             )
         elif len(found[0]) > 1 or len(found[1]) > 1:
             names = ", ".join(path.name for path in found[0] + found[1])
-            faults.append(
-                (first, DataError(f"{folder} holds more than one file called '{stem}' ({names}): keep one pair."))
-            )
+            message = f"{folder} holds more than one file called '{stem}' ({names}): keep one pair."
+            faults.append((first, DataError(message, "duplicate-id")))
         else:
             pairs.append(Pair(found[0][0], found[1][0]))
     return pairs, faults
+
+
+def _absent(path: Path, message: str) -> Fault:
+    return path, DataError(message, "missing-file")
 
 
 def _from_list(root: Path, split: str, flat: Path) -> tuple[list[Pair], list[Fault]]:
@@ -112,7 +116,8 @@ def _resolve(root: Path, split: str, flat: Path, name: object, what: str) -> Pat
         if candidate.is_file():
             return candidate
     raise DataError(
-        f"{flat}: {what} names {name!r}, which is neither in {root} nor in {root / split}: restore or correct it."
+        f"{flat}: {what} names {name!r}, which is neither in {root} nor in {root / split}: restore or correct it.",
+        "missing-file",
     )
 
 
@@ -127,6 +132,13 @@ def has_pairs(root: Path) -> bool:
         if first is not None:
             return not is_labelme(first)
     return any(b'"json"' in _head(path) for path in root.glob("*.json") if begins_with(path, "["))
+
+
+def splits_of(root: Path) -> list[str]:
+    """The folders that hold a picture with its annotation, and the flat lists; train, val and test come first."""
+    names = {path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "." and first_pair(path)}
+    names |= {path.stem for path in root.glob("*.json") if begins_with(path, "[") and b'"json"' in _head(path)}
+    return usual_first(names | {name for name in ("train", "val", "test") if (root / name).is_dir()})
 
 
 def first_pair(folder: Path) -> Path | None:

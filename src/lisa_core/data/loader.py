@@ -11,9 +11,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from lisa_core.config import TrainConfig
+from lisa_core.data.augmentation import Augmenter
 from lisa_core.data.base import Example, Sample, SegmentationDataset, group_by_image
 from lisa_core.data.collate import Collator
-from lisa_core.data.sampler import SentenceBatchSampler
+from lisa_core.data.sampler import Draw, DrawSampler, SentenceBatchSampler
 from lisa_core.errors import DataError
 from lisa_core.vlm import Batch
 
@@ -32,6 +33,20 @@ class _Decoded(Dataset[Example | str]):
             return self.dataset.load(index)
         except DataError as error:
             return str(error)
+
+
+class _Augmented(Dataset[Example | str]):
+    """Decodes a whole batch of draws at once, since what is done to a picture depends on all its sentences."""
+
+    def __init__(self, augmenter: Augmenter) -> None:
+        self.augmenter = augmenter
+
+    def __getitem__(self, draw: Draw) -> Example | str:
+        return self.augmenter.load([draw])[0]
+
+    def __getitems__(self, draws: list[Draw]) -> list[Example | str]:
+        """What a DataLoader asks for a batch."""
+        return self.augmenter.load(draws)
 
 
 class _SkippingCollator:
@@ -56,7 +71,9 @@ def train_loader(
     from it is for the caller to decide. A batch none of whose samples could be decoded holds nothing else.
     """
     groups = group_by_image(dataset.samples[: config.data.max_train_samples])
-    sampler = SentenceBatchSampler(
+    probabilities = config.augmentation.probabilities
+    augmented = any(probabilities.values())
+    sampler = (DrawSampler if augmented else SentenceBatchSampler)(
         groups,
         config.data.batch_size,
         config.data.sentences_per_image,
@@ -66,8 +83,9 @@ def train_loader(
         world_size,
         _bucket_numbers(dataset, groups, config.data.bucket),
     )
+    augmenter = Augmenter(dataset, probabilities, config.optim.seed, config.data.max_train_samples)
     return DataLoader(
-        _Decoded(dataset),
+        _Augmented(augmenter) if augmented else _Decoded(dataset),
         batch_sampler=sampler,
         collate_fn=_SkippingCollator(collator),
         num_workers=config.data.num_workers,

@@ -37,13 +37,15 @@ def polygon_points(polygon: Any, where: str) -> np.ndarray:
     flat = polygon
     if isinstance(polygon, list) and any(isinstance(point, list) for point in polygon):
         if not all(isinstance(point, list) and len(point) == 2 for point in polygon):
-            raise DataError(f"{where} has a polygon whose points are not all [x, y]: correct {short(polygon)}.")
+            message = f"{where} has a polygon whose points are not all [x, y]: correct {short(polygon)}."
+            raise DataError(message, "polygon")
         flat = [value for point in polygon for value in point]
     if not isinstance(flat, list) or len(flat) < 6 or len(flat) % 2:
-        raise DataError(f"{where} has a polygon that is not at least 3 points x, y: correct {short(polygon)}.")
+        message = f"{where} has a polygon that is not at least 3 points x, y: correct {short(polygon)}."
+        raise DataError(message, "polygon")
     if not all(is_number(value) for value in flat):
         raise DataError(
-            f"{where} has a polygon with coordinates that are not finite numbers: correct {short(polygon)}."
+            f"{where} has a polygon with coordinates that are not finite numbers: correct {short(polygon)}.", "polygon"
         )
     return np.asarray(flat, dtype=np.float64).reshape(-1, 2)
 
@@ -56,7 +58,8 @@ def decode_rle(rle: dict[str, Any], height: int, width: int, where: str) -> np.n
     size, counts = rle.get("size"), rle.get("counts")
     if size != [height, width]:
         raise DataError(
-            f"{where} has run lengths of size {short(size)}, its picture is [{height}, {width}]: correct it."
+            f"{where} has run lengths of size {short(size)}, its picture is [{height}, {width}]: correct it.",
+            "mask-size",
         )
     runs = _decompress(counts) if isinstance(counts, (str, bytes)) else counts
     if (
@@ -64,7 +67,8 @@ def decode_rle(rle: dict[str, Any], height: int, width: int, where: str) -> np.n
         or not all(type(run) is int and 0 <= run <= height * width for run in runs)
         or sum(runs) != height * width
     ):
-        raise DataError(f"{where} has run lengths that do not add up to {height} x {width} pixels: write them again.")
+        message = f"{where} has run lengths that do not add up to {height} x {width} pixels: write them again."
+        raise DataError(message, "rle")
     values = np.arange(len(runs)) % 2 == 1  # background first, then in turn
     return np.repeat(values, runs).reshape(width, height).T  # column by column
 
@@ -91,10 +95,11 @@ def _decompress(counts: str | bytes) -> list[int] | None:
 def paint_box(box: Any, height: int, width: int, where: str) -> np.ndarray:
     """Bool [H,W] mask of COCO's box `[x, y, width, height]` in pixels; raises `DataError`."""
     if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
-        raise DataError(f"{where} has the box {short(box)}: give [x, y, width, height] in pixels, finite numbers.")
+        message = f"{where} has the box {short(box)}: give [x, y, width, height] in pixels, finite numbers."
+        raise DataError(message, "polygon")
     x, y, across, down = box
     if across <= 0 or down <= 0:
-        raise DataError(f"{where} has the box {short(box)}, which has no area: give [x, y, width, height].")
+        raise DataError(f"{where} has the box {short(box)}, which has no area: give [x, y, width, height].", "polygon")
     corners = np.array([[x, y], [x + across, y], [x + across, y + down], [x, y + down]], dtype=np.float64)
     return paint_polygon(corners, height, width)
 
@@ -108,7 +113,9 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
             channels = np.asarray(image)  # the index, not the colour it stands for
     if not fits:
         have, need = f"{channels.shape[1]} x {channels.shape[0]}", f"{width} x {height}"
-        raise DataError(f"{path} is {have} pixels, its picture {need}: a mask needs the size of its picture.")
+        raise DataError(
+            f"{path} is {have} pixels, its picture {need}: a mask needs the size of its picture.", "mask-size"
+        )
     return channels != 0
 
 
@@ -120,5 +127,5 @@ def read_index_map(path: Path, height: int, width: int) -> np.ndarray:
         index_map = np.asarray(image).astype(np.int64)
     if index_map.shape != (height, width):
         have, need = f"{index_map.shape[1]} x {index_map.shape[0]}", f"{width} x {height}"
-        raise DataError(f"{path} is {have} pixels, its picture {need}: restore the pair.")
+        raise DataError(f"{path} is {have} pixels, its picture {need}: restore the pair.", "mask-size")
     return index_map

@@ -7,7 +7,7 @@ from typing import Any
 
 from lisa_core.discovery import CORE, failures_as_plugin_errors
 from lisa_core.errors import DataError, PluginError
-from lisa_core.formats import AUTO, HF_PREFIX
+from lisa_core.formats import ALIASES, AUTO, HF_PREFIX
 from lisa_core.registry import Registry, get_registry
 
 
@@ -17,11 +17,16 @@ def reader_class(root: str | Path, format: str = AUTO) -> type[Any]:
     Raises `PluginError` when the format is unknown or its plugin broken, `DataError` when no format or more than one
     fits the folder.
     """
+    return get_registry().load_dataset_class(format_name(root, format))
+
+
+def format_name(root: str | Path, format: str = AUTO) -> str:
+    """The name of the format that `reader_class` takes; raises as it does."""
     registry = get_registry()
     if format != AUTO:
-        return registry.load_dataset_class(format)
+        return format if format in registry.datasets else ALIASES.get(format, format)
     if str(root).startswith(HF_PREFIX):
-        return registry.load_dataset_class("hf")
+        return "hf"
     folder = Path(root)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: give the folder that holds the dataset, or hf:ORG/NAME.")
@@ -33,7 +38,7 @@ def reader_class(root: str | Path, format: str = AUTO) -> type[Any]:
         except PluginError as error:  # a plugin that fails must not keep the others from being used
             failed.append(str(error))
     if len(found) == 1:
-        return registry.load_dataset_class(found[0])
+        return found[0]
     if found:
         raise DataError(f"{folder} could be {' or '.join(found)}: say which with --data-format.")
     trouble = f" (not asked: {'; '.join(failed)})" if failed else ""

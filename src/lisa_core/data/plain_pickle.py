@@ -18,7 +18,8 @@ class _PlainUnpickler(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module: str, name: str) -> NoReturn:
-        raise DataError(f"{self._path} asks for {module}.{name}, a program and not data: do not use this file.")
+        message = f"{self._path} asks for {module}.{name}, a program and not data: do not use this file."
+        raise DataError(message, "pickle")
 
 
 def read_plain_pickle(path: Path) -> Any:
@@ -37,5 +38,6 @@ def read_plain_pickle(path: Path) -> Any:
         # A damaged pickle makes the machine that reads it raise nearly anything; for the user it all means the same.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{path} is not a pickle that can be read ({reason}): download it again.") from error
-    raise DataError(f"{path} holds text that cannot be decoded: download it again.")
+            message = f"{path} is not a pickle that can be read ({reason}): download it again."
+            raise DataError(message, "pickle") from error
+    raise DataError(f"{path} holds text that cannot be decoded: download it again.", "pickle")

@@ -39,19 +39,30 @@ def mask_to_polygons(mask: np.ndarray) -> list[list[tuple[int, int]]]:
     mask = np.asarray(mask)
     if mask.ndim != 2:
         raise ValueError(f"a mask has two axes [H,W], this one has shape {mask.shape}")
-    mask = mask.astype(bool)
-    loops = _trace(mask)
-    outlines = [loop for loop in loops if _signed_area(loop) > 0]
-    if len(outlines) == len(loops):
-        return outlines
-    if len(outlines) > 1:  # part the components first, so that only those with a hole are cut
-        return [polygon for outline in outlines for polygon in mask_to_polygons(_component(mask, outline))]
-    hole = next(loop for loop in loops if _signed_area(loop) < 0)
-    column = min(x for x, _ in hole)  # a cut at the hole's left end opens it to the outside of the right piece
-    left, right = mask.copy(), mask.copy()
-    left[:, column:] = False
-    right[:, :column] = False
-    return mask_to_polygons(left) + mask_to_polygons(right)
+    polygons: list[list[tuple[int, int]]] = []
+    waiting = [(mask.astype(bool), 0, 0)]  # pieces with the place of their upper left corner, the next one last
+    while waiting:
+        piece, left, top = _cropped(*waiting.pop())
+        loops = _trace(piece)
+        outlines = [loop for loop in loops if _signed_area(loop) > 0]
+        if len(outlines) == len(loops):
+            polygons += [[(x + left, y + top) for x, y in outline] for outline in outlines]
+        elif len(outlines) > 1:  # part the components first, so that only those with a hole are cut
+            waiting += [(_component(piece, outline), left, top) for outline in reversed(outlines)]
+        else:
+            hole = next(loop for loop in loops if _signed_area(loop) < 0)
+            column = min(x for x, _ in hole)  # a cut at the hole's left end opens it to the outside of the right piece
+            waiting += [(piece[:, column:], left + column, top), (piece[:, :column], left, top)]
+    return polygons
+
+
+def _cropped(mask: np.ndarray, left: int, top: int) -> tuple[np.ndarray, int, int]:
+    """The part of a bool [H,W] mask that is not empty, and the place of its corner, given that of the mask's."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return mask[:0, :0], left, top
+    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return inner, left + int(columns[0]), top + int(rows[0])
 
 
 def _trace(mask: np.ndarray) -> list[list[tuple[int, int]]]:

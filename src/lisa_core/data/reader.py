@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from lisa_core.data.base import OnError, Phrasings, SegmentationDataset
+from PIL import Image
+
+from lisa_core.data.base import (
+    Example,
+    NoSampleError,
+    NoSplitError,
+    OnError,
+    Phrasings,
+    Reason,
+    SegmentationDataset,
+    load_image,
+)
 from lisa_core.errors import DataError
 
 
@@ -44,11 +55,27 @@ class Reader(SegmentationDataset):
         self.read()
         if not self.samples:
             hint = f" ({self.skipped[0][1]})" if self.skipped else ""
-            raise DataError(f"{self.root} has no usable sample in split '{split}'{hint}: mend or add annotations.")
+            message = f"{self.root} has no usable sample in split '{split}'{hint}: mend or add annotations."
+            raise NoSampleError(message, self.skipped)
 
     @abstractmethod
     def read(self) -> None:
         """Fill `samples`; raises `DataError` when the split is missing or an annotation is faulty and not tolerated."""
+
+    def load(self, index: int) -> Example:
+        """Decode sample `index`; raises `DataError` that names the file or entry that cannot be used."""
+        return self.painted(index, self.picture(index))
+
+    def picture(self, index: int) -> Image.Image:
+        """The picture of sample `index`, RGB; raises `DataError` that names it."""
+        return load_image(self.samples[index].image_path)
+
+    @abstractmethod
+    def painted(self, index: int, image: Image.Image) -> Example:
+        """Sample `index` with its mask, given its picture, of which nothing but the size is looked at.
+
+        Who asks for all sentences of a picture decodes it once that way. Raises `DataError`.
+        """
 
     @contextlib.contextmanager
     def tolerated(self, path: Path) -> Iterator[None]:
@@ -58,8 +85,8 @@ class Reader(SegmentationDataset):
         except DataError as error:
             if self._on_error == "fail":
                 raise
-            self.skipped.append((path, str(error)))
+            self.skipped.append((path, Reason(error)))
 
-    def no_split(self) -> DataError:
+    def no_split(self) -> NoSplitError:
         """The error of a split that is not there."""
-        return DataError(f"{self.root} has no split '{self.split}': {self.name} needs {self.layout}.")
+        return NoSplitError(f"{self.root} has no split '{self.split}': {self.name} needs {self.layout}.")

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from PIL import Image
+
 from lisa_core.data.annotation import Annotation, rasterize, read_annotation
-from lisa_core.data.base import Example, OnError, Phrasings, Sample, SegmentationDataset, load_image
+from lisa_core.data.base import (
+    Example,
+    NoSampleError,
+    OnError,
+    Phrasings,
+    Reason,
+    Sample,
+    SegmentationDataset,
+    load_image,
+)
 from lisa_core.data.files import parse_sentence, read_json
-from lisa_core.data.layout import Pair, find_pairs, has_pairs
+from lisa_core.data.layout import Pair, find_pairs, has_pairs, splits_of
 from lisa_core.errors import DataError
 
 
@@ -50,32 +61,49 @@ class ReasonSeg(SegmentationDataset):
                 continue
             texts = annotation.texts if pair.query is None else (pair.query,)
             for text in texts if phrasings == "all" else texts[:1]:
-                self._add(pair, text, annotation.is_sentence)
+                self._add(pair, text, annotation)
             by_image.setdefault(pair.image.name, (pair, annotation))
         if phrasings == "all":
             self._add_explanatory(by_image)
         if not self.samples:
             hint = f" ({self.skipped[0][1]})" if self.skipped else ""
-            raise DataError(f"{self.root} has no usable sample in split '{split}'{hint}: mend or add annotations.")
+            message = f"{self.root} has no usable sample in split '{split}'{hint}: mend or add annotations."
+            raise NoSampleError(message, self.skipped)
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
         """Whether there are X.jpg and X.json pairs in the folder or below, or lists that name annotations."""
         return has_pairs(root)
 
+    @classmethod
+    def splits(cls, root: Path) -> list[str]:
+        """The folders and lists there are."""
+        return splits_of(root)
+
     def load(self, index: int) -> Example:
         """Decode sample `index`; raises `DataError` that names the image or annotation that cannot be used."""
+        return self.painted(index, self.picture(index))
+
+    def picture(self, index: int) -> Image.Image:
+        """As of `Reader`."""
+        return load_image(self.samples[index].image_path)
+
+    def painted(self, index: int, image: Image.Image) -> Example:
+        """As of `Reader`."""
         sample = self.samples[index]
-        image = load_image(sample.image_path)
         annotation = read_annotation(sample.annotation_path, sentences_needed=False)
         return Example(sample, image, rasterize(annotation.shapes, image.height, image.width))
 
-    def _add(self, pair: Pair, text: str, is_sentence: bool) -> None:
+    def _add(self, pair: Pair, text: str, annotation: Annotation) -> None:
         """Append one phrasing, numbered within its file stem."""
         stem = pair.annotation.stem
         number = self._phrase_counts[stem]
         self._phrase_counts[stem] += 1
-        self.samples.append(Sample(f"{stem}#{number}", pair.image, pair.annotation, text, is_sentence))
+        is_empty = not any(shape.value == 1 for shape in annotation.shapes)
+        sample = Sample(
+            f"{stem}#{number}", pair.image, pair.annotation, text, annotation.is_sentence, no_target=is_empty
+        )
+        self.samples.append(sample)
 
     def _add_explanatory(self, by_image: dict[str, tuple[Pair, Annotation]]) -> None:
         """Append the split's questions that have an answer; pictures that are not in the split are passed over."""
@@ -102,14 +130,16 @@ class ReasonSeg(SegmentationDataset):
                 self._fault(path, error)
                 continue
             if found is not None:
-                pair = found[0]
+                pair, annotation = found
+                is_empty = not any(shape.value == 1 for shape in annotation.shapes)
                 stem = pair.annotation.stem
                 sample_id = f"{stem}#e{counts[stem]}"
                 counts[stem] += 1
-                self.samples.append(Sample(sample_id, pair.image, pair.annotation, query, True, answer))
+                sample = Sample(sample_id, pair.image, pair.annotation, query, True, answer, no_target=is_empty)
+                self.samples.append(sample)
 
     def _fault(self, path: Path, error: DataError) -> None:
         """Raise the error, or note it when faulty files are to be skipped."""
         if self._on_error == "fail":
             raise error
-        self.skipped.append((path, str(error)))
+        self.skipped.append((path, Reason(error)))

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 
-from lisa_core.data.base import Example, Sample, load_image
+from lisa_core.data.base import Example, NoSplitError, Sample
 from lisa_core.data.coco_file import CocoFile
-from lisa_core.data.files import Pictures, parse_sentence, read_json, short
+from lisa_core.data.files import Pictures, parse_sentence, read_json, short, usual_first
 from lisa_core.data.plain_pickle import read_plain_pickle
 from lisa_core.data.reader import Reader
 from lisa_core.errors import DataError
@@ -33,6 +34,16 @@ class Refer(Reader):
         """Whether there are references; the readers of one partition leave the folder to this one."""
         return cls.partition is None and bool(cls._files(root))
 
+    @classmethod
+    def splits(cls, root: Path) -> list[str]:
+        """What the references name; `testAB` is testA and testB."""
+        reader = cls.__new__(cls)
+        reader.root = root
+        marks = {entry.get("split") for entry in reader._references(reader._references_file())}
+        named = {name for name in marks if isinstance(name, str)}
+        tests = {f"test{letter}" for name in named if name.startswith("test") for letter in name[4:]}
+        return usual_first({name for name in named if not name.startswith("test") or name == "test"} | tests)
+
     def read(self) -> None:
         """A sample for each expression of the split, in the order of the references."""
         path = self._references_file()
@@ -53,24 +64,25 @@ class Refer(Reader):
                     self._add(reference, where, path, pictures)
         self._file.release()
         if not self.samples and not self.skipped:
-            raise DataError(f"{path} has no split '{self.split}': it has {', '.join(sorted(known))}.")
+            raise NoSplitError(f"{path} has no split '{self.split}': it has {', '.join(sorted(known))}.")
 
-    def load(self, index: int) -> Example:
-        """Decode sample `index`; raises `DataError` that names the image or annotation that cannot be used."""
+    def painted(self, index: int, image: Image.Image) -> Example:
+        """See `Reader`."""
         sample, (entry, annotations) = self.samples[index], self._targets[index]
-        image = load_image(sample.image_path)
         return Example(sample, image, self._file.paint(annotations, image, entry))
 
     def instance_masks(self, index: int) -> list[np.ndarray]:
         """A bool [H,W] mask for each object of sample `index`; none when nothing is referred to."""
-        sample, (entry, annotations) = self.samples[index], self._targets[index]
-        image = load_image(sample.image_path)
+        entry, annotations = self._targets[index]
+        image = self.picture(index)
         return [self._file.paint([annotation], image, entry) == 1 for annotation in annotations]
 
     def _add(self, reference: dict[str, Any], where: str, path: Path, pictures: Pictures) -> None:
         """The samples of one reference."""
         annotations = self._annotations(reference, where, path)
         image_id = reference.get("image_id")
+        if isinstance(image_id, (int, str)):
+            self._file.check_image(image_id)
         entry = self._file.images.get(image_id) if isinstance(image_id, (int, str)) else None
         if entry is None or any(annotation["image_id"] != image_id for annotation in annotations):
             raise DataError(
@@ -80,7 +92,7 @@ class Refer(Reader):
         picture = pictures.find(entry.get("file_name"), self._file.path, f"image {entry['id']}")
         sentences = reference.get("sentences")
         if not isinstance(sentences, list) or not sentences:
-            raise DataError(f"{path}: {where} has no sentences: it is no REFER file.")
+            raise DataError(f"{path}: {where} has no sentences: it is no REFER file.", "text")
         for number, sentence in enumerate(sentences if self.phrasings == "all" else sentences[:1]):
             spoken = sentence if isinstance(sentence, dict) else {}
             text = parse_sentence(spoken.get("sent") or spoken.get("raw"), path, f"sentence {number} of {where}")
@@ -100,6 +112,7 @@ class Refer(Reader):
             raise DataError(
                 f"{path}: {where} means object {short(key)}, which is not in {self._file.path}: restore it."
             )
+        self._file.check_annotation(key)
         return found
 
     def _is_wanted(self, split: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lisa_core.data.base import Example, Sample, load_image
+from PIL import Image
+
+from lisa_core.data.base import Example, Sample
 from lisa_core.data.files import (
     Pictures,
     begins_with,
@@ -16,6 +18,7 @@ from lisa_core.data.files import (
     read_json,
     short,
     split_names,
+    usual_first,
 )
 from lisa_core.data.masks import paint_segmentation
 from lisa_core.data.reader import Reader
@@ -38,6 +41,12 @@ class Sa2VA(Reader):
     def looks_like(cls, root: Path) -> bool:
         """Whether there is a list called so."""
         return any(begins_with(path, "[") for path in (*root.glob("annotations*.json"), *root.glob(f"*/{FILE}")))
+
+    @classmethod
+    def splits(cls, root: Path) -> list[str]:
+        """What the files are called, or train and val."""
+        names = [path.stem.removeprefix("annotations_") for path in root.glob("annotations_*.json")]
+        return usual_first([*names, *(path.parent.name for path in root.glob(f"*/{FILE}"))]) or ["train", "val"]
 
     def read(self) -> None:
         """A sample for each mask of each picture, in the file's order."""
@@ -62,10 +71,9 @@ class Sa2VA(Reader):
                 with self.tolerated(path):
                     self._add(entry, number, path, pictures)
 
-    def load(self, index: int) -> Example:
-        """Decode sample `index`; raises `DataError` that names the image or entry that cannot be used."""
+    def painted(self, index: int, image: Image.Image) -> Example:
+        """See `Reader`."""
         sample = self.samples[index]
-        image = load_image(sample.image_path)
         where = f"{sample.annotation_path}: mask {sample.id}"
         mask = paint_segmentation(self._outlines[index], image.height, image.width, where)
         return Example(sample, image, mask.astype("uint8"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 _MEGABATCH = 50  # batches among which what is alike is sought: enough to find some, few enough to stay random
 
@@ -84,7 +87,7 @@ class SentenceBatchSampler:
             own = start + self.rank * self.batch_size
             yield order[own : min(own + self.batch_size, start + share)]
 
-    def _order(self) -> list[int]:
+    def _order(self) -> list[Any]:
         """All samples in the order of this epoch."""
         shuffle = random.Random(f"{self.seed}/{self.epoch}")
         chunks: list[tuple[int, list[int]]] = []
@@ -118,3 +121,34 @@ def _apart(chunks: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:
             other = next((later for later in range(here + 1, len(chunks)) if chunks[later][0] != picture), here)
             chunks[here], chunks[other] = chunks[other], chunks[here]
     return chunks
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A sample at one place of a run's order, with all that may decide how its picture is changed."""
+
+    index: int
+    """The sample's."""
+    together: tuple[int, ...]
+    """The samples of the same picture in the same optimizer step, this one among them, in ascending order."""
+    epoch: int
+    """Which pass."""
+    step: int
+    """Optimizer step of the pass, from 0."""
+
+
+class DrawSampler(SentenceBatchSampler):
+    """The same micro-batches as `Draw`s; what stands together does not depend on how a step is cut up."""
+
+    def _order(self) -> list[Any]:
+        order = super()._order()
+        picture = {index: number for number, group in enumerate(self.groups) for index in group}
+        draws: list[Any] = []
+        for start in range(0, len(order), self.step_size):
+            step = order[start : start + self.step_size]
+            members: dict[int, list[int]] = defaultdict(list)
+            for index in sorted(step):
+                members[picture[index]].append(index)
+            number = start // self.step_size
+            draws += [Draw(index, tuple(members[picture[index]]), self.epoch, number) for index in step]
+        return draws

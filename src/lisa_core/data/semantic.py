@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from PIL import Image
 
-from lisa_core.data.base import Example, Sample, load_image
+from lisa_core.data.base import Example, Sample
 from lisa_core.data.files import first_existing, parse_sentence, read_json, read_text, split_names
 from lisa_core.data.masks import read_index_map
 from lisa_core.data.reader import Reader
@@ -36,15 +37,15 @@ class SemanticReader(Reader):
         for picture, label_map in self.pairs():
             with self.tolerated(picture):
                 if not label_map.is_file():
-                    raise DataError(f"{picture} has no label map {label_map}: add it or remove the picture.")
+                    message = f"{picture} has no label map {label_map}: add it or remove the picture."
+                    raise DataError(message, "missing-file")
                 for number in range(CLASSES_PER_PICTURE if self.phrasings == "all" else 1):
                     sample_id = f"{picture.stem}#{number}"
                     self.samples.append(Sample(sample_id, picture, label_map, "", False, source=self.name))
 
-    def load(self, index: int) -> Example:
-        """Decode sample `index` and draw its class; raises `DataError` that names the file that cannot be used."""
+    def painted(self, index: int, image: Image.Image) -> Example:
+        """Draw the sample's class; see `Reader`."""
         sample = self.samples[index]
-        image = load_image(sample.image_path)
         index_map = read_index_map(sample.annotation_path, image.height, image.width)
         present = np.unique(index_map).tolist()
         drawable = [value for value in present if value in self._classes]
@@ -74,7 +75,8 @@ class SemanticReader(Reader):
         for path in sorted(label_maps.glob("*.png")):
             if path.stem not in found:
                 with self.tolerated(path):
-                    raise DataError(f"{path} has no picture {pictures / (path.stem + '.jpg')}: add or remove it.")
+                    message = f"{path} has no picture {pictures / (path.stem + '.jpg')}: add or remove it."
+                    raise DataError(message, "missing-file")
 
 
 class ADE20K(SemanticReader):

@@ -1,0 +1,117 @@
+"""The configurations are what they say, and the table's figures are those of the runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ablations
+import pytest
+import yaml
+
+from lisa_core.config_file import read_settings
+from lisa_core.errors import ConfigError
+from lisa_core.evaluation_file import write_evaluation
+from lisa_core.records import SampleRecord
+
+NAMES = sorted(path.stem for path in ablations.CONFIGS.glob("*.yaml"))
+PLACES = (Path("/d"), Path("/w"), Path("/f"))
+
+
+def record(index: int, iou: float, hits: int, picture: str) -> SampleRecord:
+    return SampleRecord(
+        index=index,
+        id=f"{picture}_{index}#0",
+        text="the crow",
+        is_sentence=False,
+        image=f"{picture}.jpg",
+        picture=picture,
+        source="reasonseg",
+        intersection=round(iou * 1000),
+        union=1000,
+        truth_pixels=1000,
+        predicted_pixels=round(iou * 1000),
+        counted_pixels=10_000,
+        listening_hits=hits,
+        listening_pairs=2,
+        blind={"blank": 0.25},
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_configuration_is_one_that_train_takes(tmp_path: Path, name: str) -> None:
+    config = ablations.settings(ablations.read_config(name), *PLACES, epochs=1.0)
+    assert config["model"]["image_encoder_model_name"].startswith("/w/dinov2")
+    assert config["data"]["data"] == "/d"
+    path = tmp_path / "one.yaml"
+    path.write_text(yaml.safe_dump(config))
+    read_settings(path)  # refuses what is no setting
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"base"}))
+def test_each_configuration_changes_something_and_keeps_the_rest(name: str) -> None:
+    base, other = ablations.read_config("base"), ablations.read_config(name)
+    changed = [
+        f"{section}.{key}"
+        for section in {*base, *other}
+        for key in {*base.get(section, {}), *other.get(section, {})}
+        if base.get(section, {}).get(key) != other.get(section, {}).get(key)
+    ]
+    assert 1 <= len(changed) <= 3, changed
+
+
+def test_epochs_are_scaled_and_at_least_one() -> None:
+    config = ablations.read_config("base")
+    assert ablations.settings(config, *PLACES, epochs=0.5)["optim"]["num_epochs"] == config["optim"]["num_epochs"] // 2
+    assert ablations.settings(config, *PLACES, epochs=0.01)["optim"]["num_epochs"] == 1
+
+
+def test_an_unknown_configuration_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"no configuration 'bas'.*base"):
+        ablations.read_config("bas")
+
+
+def test_figures_are_means_over_seeds_with_an_interval_over_pictures(tmp_path: Path) -> None:
+    runs = []
+    for seed, (first, second) in enumerate([(0.2, 0.6), (0.4, 0.8)]):
+        run = tmp_path / f"run{seed}"
+        run.mkdir()
+        rows = [record(0, first, 1, "a"), record(1, second, 2, "b")]
+        write_evaluation(run / "eval_val.json", {"giou": 0.0}, rows)
+        runs.append(run)
+    found = ablations.estimates(runs, "val")
+    assert found["giou"].mean == pytest.approx(0.5) and found["giou"].spread == pytest.approx(0.2)
+    assert found["giou"].low == pytest.approx(0.3) and found["giou"].high == pytest.approx(0.7)
+    assert found["listening"].mean == pytest.approx(0.75)
+    assert found["blank"].mean == pytest.approx(0.25)
+    text = ablations.table({"base": {"val": found, "test_unseen": found}}, {"base": 12.3})
+    assert "| `base` | 0.500 (0.300 to 0.700; seeds within 0.200) |" in text and "| 0.250 | 12 |" in text
+
+
+@pytest.mark.slow
+def test_the_command_trains_evaluates_and_does_not_repeat_itself(tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    run("-m", "lisa_core", "data", "synth", "data", "--train", "8", "--val", "4", "--test", "4")
+    (tmp_path / "data" / "test").rename(tmp_path / "data" / "test_unseen")
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    base = {
+        "model": {"vlm": "clip-llm", "vlm_model_name": "tiny", "fusion": "late"},
+        "tuning": {"tune_vision": "train"},
+        "data": {"batch_size": 8},
+        "optim": {"num_epochs": 1},
+    }
+    (configs / "base.yaml").write_text(yaml.safe_dump(base))
+    (configs / "one.yaml").write_text(yaml.safe_dump({"extends": "base", "model": {"num_prompts": 1}}))
+    arguments = (str(ablations.__file__), "data", "--configs", "configs", "--out", "out", "--seeds", "0", "1")
+    first = run(*arguments)
+    assert first.count("$ lisa train") == 4 and "| `one` |" in first
+    again = run(*arguments)
+    assert "$ lisa" not in again and again.splitlines()[-2:] == first.splitlines()[-2:]
+    assert json.loads((tmp_path / "out" / "one-seed1" / "config.json").read_text())["model"]["num_prompts"] == 1
