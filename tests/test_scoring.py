@@ -34,14 +34,18 @@ def test_counts_by_hand():
     assert (second.intersection, second.union, second.iou) == (40, 290, 40 / 290)
     assert (first.listening_hits, first.listening_pairs, second.listening_hits) == (1, 1, 0)
     assert first.blind["blank"] == 40 / 290 and first.blind["largest_object"] == 1.0
-    assert second.blind["largest_object"] == 0.0 and set(second.blind) == {"blank", "centre_blob", "largest_object"}
+    assert second.blind["largest_object"] == 0.0 and set(second.blind) == {
+        *("blank", "swapped", "centre_blob", "largest_object")
+    }
+    assert first.blind["swapped"] == 40 / 290 and second.blind["swapped"] == 0.0
     # Edges one pixel wide: the bar's frame has 24 pixels, its left half's 14, of which 12 are shared.
     assert (first.boundary_intersection, first.boundary_union) == (12, 26)
 
 
 def test_what_was_not_asked_for_is_not_there():
     (record,) = score_picture([example(0, 0)], [Drawn(np.zeros((10, 30), bool), answered=False)], [0])
-    assert record.boundary_iou is None and "blank" not in record.blind and record.instances is None
+    assert record.boundary_iou is None and record.instances is None
+    assert set(record.blind) == {"centre_blob", "largest_object"}
     assert record.score is None and not record.answered and record.iou == 0.0
 
 

@@ -237,6 +237,12 @@ class TrainConfig:
             yield "SAM's parts would stay random if frozen: give --sam-checkpoint (or --init-from)"
         if tuning.tune_connectors in ("freeze", "lora") and not (self.run.init_from or self.run.resume):
             yield f"connectors start random, so --tune-connectors {tuning.tune_connectors} needs --init-from"
+        if (
+            tuning.tune_projector == "freeze"
+            and model.vlm == "clip-llm"
+            and not (self.run.init_from or self.run.resume)
+        ):
+            yield "the projector of clip-llm starts random, so --tune-projector freeze needs --init-from"
         if tuning.tune_sam_encoder != "auto" and model.mask_features != "sam":
             yield f"--tune-sam-encoder {tuning.tune_sam_encoder} means nothing without --mask-features sam"
         if self.run.parallel == "fsdp" and tuning.quantization is not None:

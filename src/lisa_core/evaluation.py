@@ -54,7 +54,8 @@ class EvaluationResult:
         records = sorted(records, key=lambda record: record.index)
         masks = sorted(masks, key=lambda mask: mask.index)
         pairs = sum(record.listening_pairs for record in records)
-        blind = {name: [r.blind[name] for r in records if name in r.blind] for name in records[0].blind}
+        names = dict.fromkeys(name for record in records for name in record.blind)
+        blind = {name: [r.blind[name] for r in records if name in r.blind] for name in names}
         # fsum is rounded once, at its end: the order of the records cannot matter
         guesses = {name: math.fsum(ious) / len(ious) for name, ious in blind.items()}
         blank_giou = guesses.pop("blank", None)

@@ -49,6 +49,23 @@ def listening_by_sentence(preds: Sequence[np.ndarray], targets: Sequence[np.ndar
     return counts
 
 
+def swapped_ious(preds: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> list[float | None]:
+    """For each sentence of ONE picture, the mean IoU of its truth with the masks drawn for sentences about others.
+
+    What a mask scores when its sentence is exchanged for one that means something else: near 0 for a model that goes by
+    the words, as good as its own for one that does not. None for a sentence whose picture has no other object.
+
+    Args and errors as for `listening_pairs`.
+    """
+    if len(preds) != len(targets):
+        raise ValueError(f"{len(preds)} predictions do not go with {len(targets)} targets")
+    means: list[float | None] = []
+    for a, target in enumerate(targets):
+        others = [b for b, other in enumerate(targets) if a != b and _different_objects(target, other)]
+        means.append(math.fsum(iou(preds[b], target) for b in others) / len(others) if others else None)
+    return means
+
+
 def centre_blob(h: int, w: int) -> np.ndarray:
     """Sentence-blind baseline: an ellipse in the middle, a quarter of the picture's area, as bool [h,w].
 

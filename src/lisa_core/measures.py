@@ -15,8 +15,8 @@ from lisa_core.records import SampleRecord
 
 CALIBRATION_BINS = 10
 """Bins of the predicted score, equally wide."""
-GUESSES = ("blank", "centre_blob", "largest_object")
-"""What can be drawn without reading the sentence."""
+GUESSES = ("blank", "swapped", "centre_blob", "largest_object")
+"""What can be drawn without reading the sentence itself; swapped: for another sentence of the picture."""
 
 LABELS = {
     "giou": "gIoU",
@@ -37,13 +37,14 @@ LABELS = {
     "answered": "sentences answered with a mask",
     "listening": "listening accuracy",
     "blank_giou": "gIoU, sentence blanked",
+    "swapped_giou": "gIoU, sentence swapped for another object's",
     "centre_blob_giou": "gIoU, always the centre blob",
     "largest_object_giou": "gIoU, always the largest object",
 }
 """Every figure's name, in the order in which they are shown."""
 LESS_IS_BETTER = ("calibration_error",)
 """Figures of which 0 is the best."""
-NO_VERDICT = ("score_bias", "blank_giou", "centre_blob_giou", "largest_object_giou")
+NO_VERDICT = ("score_bias", "blank_giou", "swapped_giou", "centre_blob_giou", "largest_object_giou")
 """Figures of which more is neither better nor worse."""
 
 

@@ -117,6 +117,10 @@ class TuningConfig:
         "auto", "The vision tower. auto: as --vlm-freeze and --use-lora say; not by LoRA alone."
     )
     tune_language: Mode = setting("auto", "The language model. auto: as --vlm-freeze and --vlm-use-lora say.")
+    tune_projector: Literal["auto", "train", "freeze"] = setting(
+        "auto",
+        "What the VLM has between the two. auto: it trains where both of them do, and where no checkpoint holds it.",
+    )
     tune_sam_encoder: Mode = setting(
         "auto", "SAM's image encoder. auto: frozen once --sam-checkpoint gives it weights."
     )
@@ -145,8 +149,10 @@ class TuningConfig:
         return "freeze" if self.vlm_freeze or self.vlm_use_lora else "lora" if self.use_lora else "train"
 
     @property
-    def vlm_rest(self) -> Mode:
-        """What happens to the VLM's own projector between the two: it trains only where the whole VLM does."""
+    def projector(self) -> Mode:
+        """What happens to what the VLM has between vision tower and language model."""
+        if self.tune_projector != "auto":
+            return self.tune_projector
         return "train" if (self.language, self.vision) == ("train", "train") else "freeze"
 
     def problems(self) -> Iterable[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lisa_core.boundary import boundary_counts
 from lisa_core.data.base import Example
-from lisa_core.listening import centre_blob, largest_object, listening_by_sentence
+from lisa_core.listening import centre_blob, largest_object, listening_by_sentence, swapped_ious
 from lisa_core.matching import InstanceCounts, match_instances
 from lisa_core.metrics import intersection_union, iou, truth_of
 from lisa_core.records import SampleRecord
@@ -50,10 +50,11 @@ def score_picture(
         ValueError: if a mask is not bool, or not of its picture's size.
     """
     truths = [example.mask for example in examples]
-    listening = listening_by_sentence([one.mask for one in drawn], truths)
+    masks = [one.mask for one in drawn]
+    listening, swapped = listening_by_sentence(masks, truths), swapped_ious(masks, truths)
     largest, blob = largest_object(truths), centre_blob(*truths[0].shape)
     records = []
-    for example, one, index, (hits, pairs) in zip(examples, drawn, indices, listening):
+    for example, one, index, (hits, pairs), exchanged in zip(examples, drawn, indices, listening, swapped):
         truth, sample = example.mask, example.sample
         counted = truth != IGNORE
         intersection, union = intersection_union(one.mask, truth)
@@ -61,6 +62,8 @@ def score_picture(
         blind = {"centre_blob": iou(blob, truth), "largest_object": iou(largest, truth)}
         if blank is not None:
             blind["blank"] = iou(blank.mask, truth)
+        if exchanged is not None:
+            blind["swapped"] = exchanged
         records.append(
             SampleRecord(
                 index=index,

@@ -28,7 +28,7 @@ def lora_settings(config: TuningConfig) -> LoraSettings:
 def apply_tuning(model: LisaModel, config: TuningConfig) -> None:
     """Freeze and adapt the parts of a freshly built model; afterwards `requires_grad` says what trains.
 
-    What no checkpoint holds (clip-llm's projector) trains even where the VLM around it does not.
+    What no checkpoint holds (clip-llm's projector) trains even where the VLM around it does not, unless it must not.
 
     Raises:
         ConfigError: if a part cannot be told apart, has no layers to adapt, or nothing would train.
@@ -36,6 +36,8 @@ def apply_tuning(model: LisaModel, config: TuningConfig) -> None:
     settings = lora_settings(config)
     vlm = model.vlm
     fresh = [value for name, value in vlm.named_parameters() if not name.startswith(vlm.pretrained_prefixes)]
+    if config.tune_projector == "freeze":
+        fresh = []
     vision, language = _part(model, "vision_tower", config.vision), _part(model, "language_model", config.language)
     wholly = config.vision == config.language == "train"
     if not wholly or config.quantization is not None:
@@ -45,6 +47,9 @@ def apply_tuning(model: LisaModel, config: TuningConfig) -> None:
         _train(_output_head(model))
     if config.vision == "train" and (not wholly or config.quantization is not None):
         _train(vision)
+    if config.tune_projector != "auto":
+        for parameter in _between(model):
+            parameter.requires_grad_(config.projector == "train")
     # The language model first: peft freezes all of the module that it adapts.
     trained = [parameter for parameter in vlm.parameters() if parameter.requires_grad]
     if config.language == "lora":
@@ -77,6 +82,16 @@ def _part(model: LisaModel, name: str, mode: Mode) -> nn.Module | None:
         what = name.replace("_", " ")
         raise ConfigError(f"--vlm {model.config.vlm} does not tell its {what} apart: train or freeze the whole VLM")
     return part
+
+
+def _between(model: LisaModel) -> list[nn.Parameter]:
+    """The weights of the VLM that are neither the vision tower's nor the language model's or its head's."""
+    vlm = model.vlm
+    parts = [vlm.vision_tower, vlm.language_model, _output_head(model)]
+    if parts[0] is None or parts[1] is None:
+        raise ConfigError(f"--vlm {model.config.vlm} does not tell its parts apart: leave --tune-projector out")
+    known = {id(parameter) for part in parts if part is not None for parameter in part.parameters()}
+    return [p for p in vlm.parameters() if id(p) not in known and p.is_floating_point()]
 
 
 def _output_head(model: LisaModel) -> nn.Module | None:
