@@ -164,3 +164,17 @@ def test_an_interrupted_run_can_be_repeated(tmp_path: Path) -> None:
         synthesize(tmp_path, config, progress=interrupt)
     assert json.loads((tmp_path / "synth.json").read_text())["complete"] is False
     assert synthesize(tmp_path, config, force=True)["complete"] is True
+
+
+@pytest.mark.parametrize(
+    ("comparing", "low", "high"), [(0.0, 0.0, 0.05), (0.2, 0.1, 0.3), (0.6, 0.4, 0.65), (1.0, 0.9, 1.0)]
+)
+def test_sentences_that_compare_have_their_share(tmp_path: Path, comparing: float, low: float, high: float) -> None:
+    kinds = synthesize(tmp_path / "x", SynthConfig(train=60, val=0, test=0, size=64, comparing=comparing))["kinds"]
+    share = 1 - kinds.get("attribute", 0) / sum(kinds.values())
+    assert low <= share <= high, kinds
+
+
+def test_the_share_is_one() -> None:
+    with pytest.raises(ConfigError, match=r"comparing is 1\.5, not a share from 0 to 1"):
+        synthesize("unused", SynthConfig(comparing=1.5))

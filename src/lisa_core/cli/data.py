@@ -41,6 +41,9 @@ def synth(
     size: Annotated[int, typer.Option(help="Longest side in pixels.")] = 160,
     seed: Annotated[int, typer.Option(help="Same seed and settings: same files, byte for byte.")] = 0,
     min_objects: Annotated[int, typer.Option(help="Fewest objects in a picture.")] = 3,
+    comparing: Annotated[
+        float, typer.Option(help="Share of the sentences that compare objects: the largest, the leftmost, left of ...")
+    ] = 0.2,
     max_objects: Annotated[int, typer.Option(help="Most objects in a picture, at most 6.")] = 4,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the scenes that an earlier run wrote to DIR.")
@@ -67,7 +70,14 @@ def synth(
     from lisa_core.data.synth import SynthConfig, synthesize
 
     config = SynthConfig(
-        train=train, val=val, test=test, size=size, seed=seed, min_objects=min_objects, max_objects=max_objects
+        train=train,
+        val=val,
+        test=test,
+        size=size,
+        seed=seed,
+        min_objects=min_objects,
+        max_objects=max_objects,
+        comparing=comparing,
     )
     columns = TextColumn("drawing scenes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -21,6 +21,9 @@ from lisa_core.data.wording import (
 KINDS = {"attribute": 0.8, "superlative": 0.07, "position": 0.06, "relation": 0.07}
 """How often each kind is tried first; where it does not apply, the next one is."""
 
+COMPARING = 0.2
+"""Share of those of `KINDS` that compare objects with one another."""
+
 SIZE_MARGIN = 1.3
 """Factor in area between the largest (smallest) object and the next."""
 
@@ -53,22 +56,42 @@ _COMBINATIONS = {  # which attributes an expression names, and how often
 
 
 def describe(
-    rng: np.random.Generator, scene: Scene, count: int, first: Sequence[int] | None = None
+    rng: np.random.Generator,
+    scene: Scene,
+    count: int,
+    first: Sequence[int] | None = None,
+    comparing: float = COMPARING,
 ) -> list[Expression]:
-    """Up to `count` expressions for distinct objects; the first one is for an object of `first`, when given."""
+    """Up to `count` expressions for distinct objects; the first one is for an object of `first`, when given.
+
+    `comparing` is the share of those that compare objects, among which the kinds keep their proportions.
+    """
+    shares = KINDS
+    if comparing != COMPARING:
+        shares = {
+            kind: 1 - comparing if kind == "attribute" else comparing * share / COMPARING
+            for kind, share in KINDS.items()
+        }
     by_kind = {kind: list(find(scene)) for kind, find in _FINDERS.items()}
     chosen: list[Expression] = []
     for number in range(count):
         taken = {expression.target for expression in chosen}
         allowed = set(first) if first is not None and number == 0 else set(range(len(scene.objects))) - taken
-        kinds = rng.choice(list(KINDS), size=len(KINDS), replace=False, p=np.array(list(KINDS.values())))
-        for kind in kinds.tolist():
+        for kind in _in_random_order(rng, shares):
             fitting = [expression for expression in by_kind[kind] if expression.target in allowed]
             if fitting:
                 weights = np.array([expression.weight for expression in fitting])
                 chosen.append(fitting[int(rng.choice(len(fitting), p=weights / weights.sum()))])
                 break
     return chosen
+
+
+def _in_random_order(rng: np.random.Generator, shares: dict[str, float]) -> list[str]:
+    """The kinds, likelier ones sooner; those of no share come last."""
+    likely = [kind for kind, share in shares.items() if share > 0]
+    weights = np.array([shares[kind] for kind in likely])
+    drawn = rng.choice(likely, size=len(likely), replace=False, p=weights / weights.sum())
+    return [*drawn.tolist(), *(kind for kind in shares if kind not in likely)]
 
 
 def attribute_expressions(scene: Scene) -> Iterator[Expression]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lisa_core.data.expressions import describe
+from lisa_core.data.expressions import COMPARING, describe
 from lisa_core.data.polygons import mask_to_polygons
 from lisa_core.data.scenes import HELD_OUT, Scene, sample_scene
 from lisa_core.data.wording import Expression, phrase
@@ -55,6 +55,8 @@ class SynthConfig:
     """Fewest objects in a picture."""
     max_objects: int = 4
     """Most objects in a picture."""
+    comparing: float = COMPARING
+    """Share of the sentences that compare objects (superlatives, positions, relations) instead of describing one."""
 
     def check(self) -> None:
         """Raise `ConfigError` that names every setting out of range."""
@@ -67,6 +69,8 @@ class SynthConfig:
             faults.append(f"seed is {self.seed}, not 0 or more")
         if not 1 <= self.min_objects <= self.max_objects <= 6:
             faults.append(f"objects are {self.min_objects} to {self.max_objects}, not a range within 1 to 6")
+        if not 0 <= self.comparing <= 1:
+            faults.append(f"comparing is {self.comparing}, not a share from 0 to 1")
         if faults:
             raise ConfigError(f"cannot generate these scenes: {'; '.join(faults)}; change the settings.")
 
@@ -133,7 +137,7 @@ def make_scene(
             [i for i, item in enumerate(scene.objects) if (item.colour, item.shape) in HELD_OUT] if held_out else None
         )
         wanted = int(rng.integers(3, 5))
-        expressions = describe(rng, scene, min(wanted, len(scene.objects)), first)
+        expressions = describe(rng, scene, min(wanted, len(scene.objects)), first, config.comparing)
         if len(expressions) >= min(2, len(scene.objects)) and (not first or expressions[0].target in first):
             return scene, expressions
 
