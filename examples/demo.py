@@ -22,6 +22,8 @@ PACKAGED = "clip-llm"
 FROM_TINY = ("--init-from", "tiny", "--learning-rate", "3e-4")
 """How the packaged model is trained on; a family's tiny model starts at 1e-3."""
 FROM_SCRATCH = ("--vlm-model-name", "tiny")
+LIKE_TINY = ("--fusion", "late", "--fine-features")
+"""How the packaged model was trained, for the same family from scratch."""
 EPOCHS = {"tiny": 3, "scratch": 4}
 """By what is started from."""
 
@@ -73,6 +75,9 @@ def main() -> None:
     data, run, pictures = options.out / "shapes", options.out / options.vlm, options.out / "segmented"
     start = "tiny" if options.vlm == PACKAGED and not options.from_scratch else "scratch"
     epochs = options.epochs or EPOCHS[start]
+    starting: tuple[str, ...] = FROM_TINY if start == "tiny" else FROM_SCRATCH
+    if options.vlm == PACKAGED and start == "scratch":
+        starting += LIKE_TINY
     options.out.mkdir(parents=True, exist_ok=True)
 
     lisa("plugins")
@@ -82,7 +87,7 @@ def main() -> None:
     before = figures("tiny", data, "val", options.out / "eval_tiny_val.json") if start == "tiny" else None
     started = time.monotonic()
     lisa(
-        *("train", "--vlm", options.vlm, *(FROM_TINY if start == "tiny" else FROM_SCRATCH)),
+        *("train", "--vlm", options.vlm, *starting),
         *("--data", str(data), "--output-dir", str(run), "--num-epochs", str(epochs), "--seed", "0"),
         *("--eval-every", "2", "--max-val-samples", "200", "--overwrite"),
     )

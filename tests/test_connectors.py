@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from lisa_core.build import build_model, sam_size
-from lisa_core.connectors import FineFeatures
+from lisa_core.connectors import FineFeatures, SimilarityMap, TextSAMConnector, _places
 from lisa_core.data.collate import Collator, fine_pixels
 from lisa_core.model_config import ModelConfig
 
@@ -78,3 +78,69 @@ def test_the_stem_is_in_the_frame_of_the_mask_features() -> None:
     row, column = divmod(strongest, fine[0].shape[-1])
     side = fine[0].shape[-1]
     assert side * 0.6 < row < side * 0.76 and column < side * 0.15, (row, column, side)
+
+
+def test_places_are_those_in_the_picture_not_in_the_grid() -> None:
+    whole = _places(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 2, 4)[0]
+    assert torch.allclose(whole[0], torch.tensor([-0.75, -0.25, 0.25, 0.75]).expand(2, 4))
+    assert torch.allclose(whole[1], torch.tensor([[-0.5], [0.5]]).expand(2, 4))
+    assert torch.allclose(whole[4], whole[0] * whole[1]) and torch.allclose(whole[2], whole[0] ** 2)
+    # Of a picture that is padded above and below, the grid's middle half shows all of it.
+    padded = _places(torch.tensor([[0.0, 0.25, 1.0, 0.75]]), 8, 4)[0]
+    assert torch.allclose(padded[1, 2:6, 0], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
+    assert padded[1, 0, 0] < -1 and padded[1, 7, 0] > 1
+
+
+def test_the_map_learns_a_side_that_no_patch_shows() -> None:
+    torch.manual_seed(0)
+    similarity = SimilarityMap(16, 8)
+    optimizer = torch.optim.AdamW(similarity.parameters(), lr=1e-2)
+    grid, content = torch.zeros(1, 8, 6, 6), torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    prompts, index = torch.randn(2, 4, 16), torch.zeros(2, dtype=torch.long)
+    target = torch.zeros(2, 1, 6, 6)
+    target[0, ..., :3] = target[1, ..., 3:] = 1
+    for _ in range(60):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(similarity(prompts, grid, index, content), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.equal(similarity(prompts, grid, index, content) > 0, target.bool())
+
+
+def test_one_state_is_read_as_it_is_and_padding_is_not_read() -> None:
+    torch.manual_seed(0)
+    connector = TextSAMConnector(24, 16, 4)
+    state = torch.randn(3, 1, 24)
+    assert connector.gate is None and connector(state, torch.ones(3, 1, dtype=torch.bool)).shape == (3, 4, 16)
+    words, mask = torch.randn(2, 5, 24), torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]).bool()
+    changed = words.clone()
+    changed[0, 3:] = 7.0
+    assert torch.allclose(connector(words, mask), connector(changed, mask), atol=1e-6)
+    torch.testing.assert_close(connector(words[:1, :3], mask[:1, :3]), connector(words, mask)[:1])
+
+
+def test_every_word_is_heard_before_anything_is_learnt_and_patches_are_not() -> None:
+    torch.manual_seed(0)
+    connector = TextSAMConnector(24, 16, 4, reads_patches=True)
+    words, mask = torch.randn(1, 6, 24), torch.ones(1, 6, dtype=torch.bool)
+    patches = torch.randn(1, 300, 24)
+    before = connector(words, mask, patches)
+    assert torch.equal(before, connector(words, mask, torch.randn(1, 300, 24)))
+    for word in range(6):
+        other = words.clone()
+        other[0, word] = torch.randn(24)
+        assert (connector(other, mask, patches) - before).abs().mean() > 0.02 * before.abs().mean()
+    before.sum().backward()
+    assert connector.gate is not None and connector.gate.grad is not None and connector.gate.grad.abs() > 0
+
+
+def test_an_open_gate_reads_the_patches_that_are_there() -> None:
+    torch.manual_seed(0)
+    connector = TextSAMConnector(24, 16, 4, reads_patches=True)
+    assert connector.gate is not None
+    torch.nn.init.ones_(connector.gate)
+    words, mask = torch.randn(1, 6, 24), torch.ones(1, 6, dtype=torch.bool)
+    patches, there = torch.randn(1, 9, 24), torch.tensor([[True] * 5 + [False] * 4])
+    some = connector(words, mask, patches, there)
+    torch.testing.assert_close(some, connector(words, mask, patches[:, :5]))
+    assert not torch.allclose(some, connector(words, mask, patches), atol=1e-3)

@@ -2,7 +2,7 @@
 
     python benchmarks/stamps/llava.py weights/dinov2-224-l8 weights/smollm2 weights/llava
 
-`lisa train --vlm llava --vlm-model-name weights/llava` reads it. The projector must be trained before it means anything:
+`lisa train --vlm llava --vlm-model-name weights/llava` reads it. Train the projector before it is to mean anything:
 `--vlm-freeze --tune-projector train` trains it alone, as LLaVA's first stage does (arXiv:2304.08485, section 4.2).
 """
 

@@ -194,7 +194,8 @@ def main() -> None:
     environment = json.loads((run / "config.json").read_text(encoding="utf-8"))["environment"]
     facts = {
         "command": f"`{command}`",
-        "scenes": f"`lisa data synth`, {recipe['scenes']['train']} to train on, seed {recipe['scenes']['seed']}",
+        "scenes": f"`lisa data synth`, {recipe['scenes']['train']} to train on, seed {recipe['scenes']['seed']}, "
+        f"{100 * recipe['scenes']['comparing']:.0f}% of the sentences compare objects",
         "sha256 of the scenes": f"`{manifest['sha256']}`",
         "sha256 of the demo's validation and test scenes": f"`{demo['sha256']}`",
         "training": f"{seconds / 60:.1f} minutes, validation not counted, on {environment.get('device', 'a CPU')}; "

@@ -29,10 +29,16 @@ class TextSAMConnector(nn.Module):
 
     The scheme is that of Q-Former's learned queries (BLIP-2, arXiv:2301.12597, section 3.1), one layer deep. The
     values are the projected context itself, without further projections: a context of one state reaches the prompts
-    through one linear layer, which small models learn several times sooner than a chain of them.
+    through one linear layer, which small models learn several times sooner than a chain of them. Of several states the
+    mean is added, so that every word is heard before the queries have learnt what to listen for.
+
+    Patches, where they are part of the context (late fusion), are read apart from the words and through a gate that
+    starts closed (Flamingo, arXiv:2204.14198, section 2.2): in one softmax, hundreds of them drown a few words.
     """
 
-    def __init__(self, text_dim: int, prompt_dim: int, num_prompts: int, num_heads: int = 4) -> None:
+    def __init__(
+        self, text_dim: int, prompt_dim: int, num_prompts: int, reads_patches: bool = False, num_heads: int = 4
+    ) -> None:
         super().__init__()
         self.context = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, prompt_dim))
         self.queries = nn.Parameter(torch.randn(num_prompts, prompt_dim) * 0.02)
@@ -42,28 +48,41 @@ class TextSAMConnector(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(prompt_dim, 2 * prompt_dim), nn.GELU(), nn.Linear(2 * prompt_dim, prompt_dim)
         )
+        self.gate = nn.Parameter(torch.zeros(1)) if reads_patches else None
         self.num_heads = num_heads
 
-    def forward(self, context: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, context: Tensor, mask: Tensor, patches: Tensor | None = None, patch_mask: Tensor | None = None
+    ) -> Tensor:
         """Read prompts out of a context.
 
         Args:
-            context: float [M,L,Dt].
+            context: states of the words, or the one at `[SEG]`, float [M,L,Dt].
             mask: bool [M,L], True where the context counts; every row needs one True.
+            patches: projected patches, float [M,N,Dt].
+            patch_mask: bool [M,N], True where there are patches; None: everywhere.
 
         Returns:
             float [M,Q,prompt_dim].
         """
         values = self.context(context)
-        queries = self.queries.expand(len(context), -1, -1)
+        prompts = self.queries.expand(len(context), -1, -1) + self._read(values, mask)
+        if values.shape[1] > 1:
+            weight = mask[..., None].to(values.dtype)
+            prompts = prompts + (values * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+        if patches is not None and self.gate is not None:
+            prompts = prompts + self.gate.tanh() * self._read(self.context(patches), patch_mask)
+        return prompts + self.feed_forward(self.norm(prompts))
+
+    def _read(self, values: Tensor, mask: Tensor | None) -> Tensor:
+        """What each query attends to, [M,Q,C]."""
         read = F.scaled_dot_product_attention(
-            self._heads(self.query(queries)),
+            self._heads(self.query(self.queries.expand(len(values), -1, -1))),
             self._heads(self.key(values)),
             self._heads(values),
-            attn_mask=mask[:, None, None, :],
+            attn_mask=None if mask is None else mask[:, None, None, :],
         )
-        prompts = queries + read.transpose(1, 2).flatten(2)
-        return prompts + self.feed_forward(self.norm(prompts))
+        return read.transpose(1, 2).flatten(2)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [M,L,C] -> [M,heads,L,C/heads]
@@ -121,26 +140,49 @@ def _convolution(channels: int, out: int, stride: int = 1) -> tuple[nn.Module, .
 
 
 class SimilarityMap(nn.Module):
-    """Where the prompts and the picture's patches agree: <W_q prompt, W_k patch> / sqrt(d) + b."""
+    """Where the prompts and the picture's patches agree: <W_q prompt, W_k patch> / sqrt(d) + <W_p prompt, place> + b.
+
+    A patch's place in the picture is told outright, as in CoordConv (arXiv:1807.03247): what a vision tower keeps of it
+    takes words like "leftmost" many times longer to find.
+    """
 
     def __init__(self, prompt_dim: int, vision_dim: int, dim: int = 128) -> None:
         super().__init__()
         self.query = nn.Linear(prompt_dim, dim)
         self.key = nn.Sequential(LayerNorm2d(vision_dim), nn.Conv2d(vision_dim, dim, kernel_size=1))
+        self.place = nn.Linear(prompt_dim, _PLACES, bias=False)
+        nn.init.zeros_(self.place.weight)
         self.bias = nn.Parameter(torch.tensor([-2.0]))  # most patches of a picture are not the one meant
         self.dim = dim
 
-    def forward(self, prompts: Tensor, grid: Tensor, image_index: Tensor) -> Tensor:
+    def forward(self, prompts: Tensor, grid: Tensor, image_index: Tensor, content: Tensor) -> Tensor:
         """Score each patch for each mask.
 
         Args:
             prompts: float [M,Q,prompt_dim].
             grid: patch features [U,Dv,h,w].
             image_index: int64 [M], the image each mask is of.
+            content: the part of the grid that shows the picture, [U,4].
 
         Returns:
             Logits [M,1,h,w].
         """
-        query = self.query(prompts.mean(1))  # [M,d]
-        key = self.key(grid)[image_index]  # [M,d,h,w]
-        return torch.einsum("md,mdhw->mhw", query, key)[:, None] / math.sqrt(self.dim) + self.bias
+        prompt = prompts.mean(1)
+        key = self.key(grid)  # [U,d,h,w]
+        scores = torch.einsum("md,mdhw->mhw", self.query(prompt), key[image_index]) / math.sqrt(self.dim)
+        places = _places(content, key.shape[-2], key.shape[-1])
+        scores = scores + torch.einsum("mp,mphw->mhw", self.place(prompt), places[image_index])
+        return scores[:, None] + self.bias
+
+
+_PLACES = 5
+
+
+def _places(content: Tensor, height: int, width: int) -> Tensor:
+    """x, y, x^2, y^2 and xy of each cell, [U,5,h,w]; the picture reaches from -1 to 1 either way."""
+    x = (torch.arange(width, device=content.device) + 0.5) / width
+    y = (torch.arange(height, device=content.device) + 0.5) / height
+    left, top, right, bottom = (edge[:, None] for edge in content.float().unbind(1))
+    x = (2 * (x - left) / (right - left) - 1)[:, None, :].expand(-1, height, -1)
+    y = (2 * (y - top) / (bottom - top) - 1)[:, :, None].expand(-1, -1, width)
+    return torch.stack([x, y, x * x, y * y, x * y], 1)
