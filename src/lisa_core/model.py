@@ -84,7 +84,7 @@ class LisaModel(nn.Module):
                 "docs/write-an-adapter.md shows how a family gets a grid"
             )
         dims, width = vlm.dims, decoder.prompt_dim
-        self.text_sam = TextSAMConnector(dims.text, width, config.num_prompts)
+        self.text_sam = TextSAMConnector(dims.text, width, config.num_prompts, reads_patches=config.fusion == "late")
         self.image_text = ImageTextConnector(dims.vision, dims.text) if config.fusion == "late" else None
         self.image_sam = ImageSAMConnector(dims.vision, width) if config.mask_features == "vlm" else None
         # Without a grid of the VLM's own, sentence and picture are compared on SAM's features.
@@ -174,6 +174,9 @@ class LisaModel(nn.Module):
             with self._half(batch):
                 hidden = self.vlm(batch, encoded.features, with_logits=False).hidden
             states, rows = seg_states(hidden, batch["input_ids"], self.vlm.seg_token_id)
+            if self.training and len(states) == 0:
+                # Answers in words alone: what draws must run all the same, to keep in step with other processes.
+                states, rows = hidden[:1, 0], torch.zeros(1, dtype=torch.int64, device=hidden.device)
             context = states[:, None].float()
             prompts = self.text_sam(context, torch.ones_like(context[..., 0], dtype=torch.bool))
             if self.training and "labels" in batch:
@@ -184,7 +187,7 @@ class LisaModel(nn.Module):
         content = encoded.mask_content[images]
         similarity = mask_prompt = None
         if self.similarity is not None:
-            similarity = self.similarity(prompts, encoded.patches, images)
+            similarity = self.similarity(prompts, encoded.patches, images, encoded.patch_content)
             # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
             size = (encoded.mask_features.shape[-2], encoded.mask_features.shape[-1])
             mask_prompt = reframe(similarity.detach(), encoded.patch_content[images], content, size)
@@ -209,12 +212,8 @@ class LisaModel(nn.Module):
         images = batch["image_index"]
         text = self._text_states(batch)
         vision = self.image_text(features.sequence.float())[images]
-        mask = batch["text_attention_mask"].bool()
-        if features.mask is None:
-            seen = torch.ones(vision.shape[:2], dtype=torch.bool, device=mask.device)
-        else:
-            seen = features.mask[images]
-        prompts = self.text_sam(torch.cat([vision, text], 1), torch.cat([seen, mask], 1))
+        seen = None if features.mask is None else features.mask[images]
+        prompts = self.text_sam(text, batch["text_attention_mask"].bool(), vision, seen)
         return prompts, torch.arange(len(prompts), device=prompts.device)
 
 
