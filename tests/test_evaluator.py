@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from lisa_core.data import IGNORE, Example, Sample, SegmentationDataset, open_da
 from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError, DataError
 from lisa_core.evaluator import EvaluationResult, Judged, evaluate
-from lisa_core.inference import encode, predict, predict_generated
+from lisa_core.inference import encode, predict_answers, predict_generated
 from lisa_core.predictions import read_predictions, write_predictions
 from lisa_core.prompts import answer
 from lisa_core.scored_predictions import evaluate_predictions
 from lisa_core.segmenter import Segmenter
+from lisa_core.vlm import SEG_TOKEN
 
 CONFIG = ModelConfig(vlm="clip-llm", vlm_model_name="tiny")
 
@@ -122,13 +124,13 @@ def test_a_blanked_sentence_is_an_empty_one_about_the_same_picture(model, collat
     asked: list[tuple[list[str], list[int]]] = []
     answers: list[np.ndarray] = []
 
-    def spy(model, collator, encoded, questions, index):
-        drawn = predict(model, collator, encoded, questions, index)
+    def spy(model, collator, encoded, questions, given, index):
+        rows = predict_answers(model, collator, encoded, questions, given, index)
         asked.append((list(questions), list(index)))
-        answers[:] = [(prediction.logits > 0).numpy() for prediction in drawn]
-        return drawn
+        answers[:] = [(prediction.logits > 0).numpy() for (prediction,) in rows]
+        return rows
 
-    monkeypatch.setattr(evaluator, "predict", spy)
+    monkeypatch.setattr(evaluator, "predict_answers", spy)
     result, judged = run(model, collator, dataset)
     assert [questions for questions, _ in asked] == [
         ["Segment one.", "Segment three.", "Segment two."],
@@ -231,15 +233,49 @@ def test_the_result_is_plain_data(model, collator):
 
 def test_a_score_that_is_no_number_is_none(model, collator, monkeypatch):
     def broken(*args):
-        drawn = predict(*args)
-        drawn[0].iou, drawn[1].iou = float("nan"), 7.0
-        return drawn
+        rows = predict_answers(*args)
+        rows[0][0].iou, rows[1][0].iou = float("nan"), 7.0
+        return rows
 
-    monkeypatch.setattr(evaluator, "predict", broken)
+    monkeypatch.setattr(evaluator, "predict_answers", broken)
     dataset = Pictures(("a", "one", LEFT), ("a", "two", RIGHT))
     result, _ = run(model, collator, dataset, keep_masks=True, blank=False)
     assert [mask.score for mask in result.masks] == [None, 1.0]
     json.dumps([mask.to_dict() for mask in result.masks], allow_nan=False)
+
+
+class Kinds(Pictures):
+    """Its first sample is answered with two masks, its second in words alone."""
+
+    def __init__(self, *entries) -> None:
+        super().__init__(*entries)
+        kinds = [("masks", "one {seg} and two {seg}"), ("text", "a ring")]
+        for index, (kind, said) in enumerate(kinds):
+            self.samples[index] = replace(self.samples[index], kind=kind, answer=said)
+
+    def load(self, index):
+        example = super().load(index)
+        example.sample = self.samples[index]
+        if index == 0:
+            example.masks = example.instances = [np.triu(example.mask), np.tril(example.mask, -1)]
+        return example
+
+
+def test_an_answer_of_several_masks_is_their_union_and_one_in_words_alone_is_left_out(model, collator):
+    dataset = Kinds(("a", "one", LEFT), ("a", "two", RIGHT), ("b", "three", RIGHT))
+    result, judged = run(model, collator, dataset, keep_masks=True, blank=False)
+    assert [record.text for record in result.records] == ["one", "three"] and result.metrics.n == 2
+    encoded = encode(model, collator, [judged[0].example.image])
+    words = [f"one {SEG_TOKEN} and two {SEG_TOKEN}"]
+    (drawn,) = predict_answers(model, collator, encoded, ["Segment one."], words, [0])
+    masks = [(prediction.logits > 0).numpy() for prediction in drawn]
+    assert len(masks) == 2 and np.array_equal(judged[0].mask, masks[0] | masks[1])
+    assert result.records[0].instances is not None and result.records[0].instances.objects == 2
+    assert result.records[1].instances is None
+    nothing = Kinds(("a", "one", LEFT), ("a", "two", RIGHT))
+    nothing.samples = nothing.samples[1:]
+    with pytest.raises(DataError, match="none of the 1 samples has a mask"):
+        run(model, collator, nothing)
 
 
 class Speaking:

@@ -21,7 +21,7 @@ PLUGIN_FILES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 LAYERS = """
 errors packaged run_files run_log types
 formats hookspecs settings
-model_config
+mixing model_config
 config discovery registry
 presets scaffold sources vetting
 config_file
@@ -31,7 +31,7 @@ vlm
 determinism interrupts processes provenance vision_size
 bootstrap boundary listening matching measures metrics records run_lengths summary
 clip_llm connectors feature_cache generic geometry hf loading lora losses packed prompts quantize sam seg text tiny
-activations data levers model objective outputs report sharding static_memory tracking
+activations by_dataset data levers model objective outputs report sharding static_memory tracking
 conversion evaluation_comparison evaluation_file html_samples inspection predictions scoring svg
 evaluation html_comparison html_dataset html_page html_report scored_predictions
 architectures build encoder_cache inference optim precision skeleton tuning

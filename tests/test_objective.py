@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lisa_core.config import DataConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from lisa_core.data import group_by_image
+from lisa_core.data.base import Example
 from lisa_core.engine import Engine, MicroBatch
+from lisa_core.losses import LossTerm
 from lisa_core.objective import loss_terms, loss_weights, term_counts
 from lisa_core.trainer import Trainer
 
@@ -133,3 +138,105 @@ def test_ignored_pixels_take_no_part(scenes, tmp_path):
             terms, _ = loss_terms(trainer.model.eval()(batch), batch)
         losses.append({name: term.total.item() for name, term in terms.items()})
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def with_kinds(trainer: Trainer, index: int) -> tuple[Example, Example, Example]:
+    """A sample as it is, with an answer in words alone, and with an answer of two masks."""
+    one = trainer.train_data.load(index)
+    wordy = replace(one, sample=replace(one.sample, answer="a red ring", kind="text"))
+    halves = [one.mask.copy(), one.mask.copy()]
+    middle = int(np.median(np.nonzero(one.mask == 1)[1]))
+    halves[0][:, :middle], halves[1][:, middle:] = 0, 0
+    words = "one {seg} and two {seg}"
+    return one, wordy, replace(one, sample=replace(one.sample, answer=words, kind="masks"), masks=halves)
+
+
+def test_an_answer_in_words_alone_is_in_the_cross_entropy_only(scenes, tmp_path):
+    trainer = make_trainer(scenes, tmp_path)
+    one, wordy, _ = with_kinds(trainer, 0)
+    model = trainer.model.train()
+    terms: dict[str, dict[str, LossTerm]] = {}
+    for name, examples in {"mask": [one], "text": [wordy], "both": [one, wordy]}.items():
+        batch = trainer.collator(examples)
+        terms[name], iou = loss_terms(model(batch), batch)
+        counts = term_counts(batch)
+        assert {term: found.count for term, found in terms[name].items()} == {
+            term: counts[term] for term in terms[name]
+        }
+        assert len(iou) == (0 if name == "text" else 1)
+    for term, found in terms["both"].items():
+        expected = terms["mask"][term].total + terms["text"][term].total
+        torch.testing.assert_close(found.total, expected, rtol=1e-4, atol=1e-5)
+    assert terms["text"]["ce"].total > 0
+    assert all(found.total == 0 and found.count == 0 for term, found in terms["text"].items() if term != "ce")
+
+
+def test_a_batch_in_words_alone_gives_every_weight_a_gradient_and_what_draws_one_of_zero(scenes, tmp_path):
+    """Or else processes would wait for one another: some of them exchange gradients that others have not."""
+    trainer = make_trainer(scenes, tmp_path)
+    one, wordy, _ = with_kinds(trainer, 0)
+    found = []
+    for example in (one, wordy):
+        batch = trainer.collator([example])
+        model = trainer.model.train()
+        model.zero_grad(set_to_none=True)
+        terms, _ = loss_terms(model(batch), batch)
+        sum(term.total for term in terms.values()).backward()
+        found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    drawing = [name for name in found[1] if name.startswith(("decoder.", "text_sam.", "similarity.", "image_sam."))]
+    assert drawing and all(not found[1][name].any() for name in drawing)
+    assert any(gradient.any() for name, gradient in found[1].items() if name.startswith("vlm."))
+
+
+def test_each_mask_of_an_answer_is_compared_with_its_own_target(scenes, tmp_path):
+    trainer = make_trainer(scenes, tmp_path)
+    one, wordy, several = with_kinds(trainer, 0)
+    batch = trainer.collator([wordy, several, one])
+    output = trainer.model.eval()(batch)
+    assert output.rows.tolist() == [1, 1, 2]
+    output.mask_logits = 20 * F.interpolate(batch["targets"][:, None], size=output.mask_logits.shape[-2:])[:, 0] - 10
+    assert (loss_terms(output, batch)[1] > 0.6).all()
+    batch["targets"][:2] = batch["targets"][:2].flip(0)
+    assert (loss_terms(output, batch)[1][:2] < 0.2).all()
+
+
+def test_masks_without_a_target_of_their_row_are_a_mistake(scenes, tmp_path):
+    trainer = make_trainer(scenes, tmp_path)
+    _, _, several = with_kinds(trainer, 0)
+    batch = trainer.collator([several])
+    output = trainer.model.eval()(batch)
+    for name in ("targets", "valid", "seg_row"):
+        batch[name] = batch[name][:1]
+    with pytest.raises(ValueError, match=r"rows \[0, 0\] have targets of the rows \[0\]"):
+        loss_terms(output, batch)
+
+
+def test_the_parts_of_a_step_are_told_by_dataset_and_add_up(scenes, tmp_path):
+    trainer = make_trainer(scenes, tmp_path)
+    examples = []
+    for index, name in enumerate(["a", "b", "a", "c"]):
+        kinds = with_kinds(trainer, index)
+        example = kinds[1] if name == "c" else kinds[0]
+        examples.append(replace(example, sample=replace(example.sample, dataset=name)))
+    engine = Engine(trainer.model, trainer.config, trainer.processes, 1, ["a", "b", "c", "d"])
+    engine.optimizer = Recorder(trainer.model.train())
+    parts = [trainer.collator(examples[:2]), trainer.collator(examples[2:])]
+    step = engine.step([MicroBatch(parts[0]), MicroBatch(parts[1]), MicroBatch(parts[1], counts=False)])
+    assert {name: (of["samples"], of["masks"]) for name, of in step.datasets.items()} == {
+        "a": (2, 2),
+        "b": (1, 1),
+        "c": (1, 0),
+    }
+    masks = step.record["masks"]
+    assert sum(of["giou"] * of["masks"] for of in step.datasets.values()) == pytest.approx(step.iou_sum, abs=1e-5)
+    # `c` has words alone, so its loss is their cross-entropy.
+    batch = trainer.collator(examples[3:])
+    terms, _ = loss_terms(trainer.model(batch), batch)
+    assert masks == 3 and step.datasets["c"]["loss"] == pytest.approx(
+        0.7 * (terms["ce"].total / terms["ce"].count).item(), rel=1e-4
+    )
+    alone = Engine(trainer.model, trainer.config, trainer.processes, 1, ["b"])
+    alone.optimizer = Recorder(trainer.model)
+    b = alone.step([MicroBatch(trainer.collator(examples[1:2]))])
+    assert b.datasets["b"]["loss"] == pytest.approx(b.record["loss"], rel=1e-4)

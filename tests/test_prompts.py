@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lisa_core.prompts import answer, question
+from lisa_core.prompts import answer, asks_why, declines, nothing, question, several_masks
 from lisa_core.vlm import SEG_TOKEN
 
 
@@ -24,3 +26,54 @@ def test_each_answer_holds_one_mask_token_and_ends_with_the_explanation() -> Non
     explained = answer("The chair, as one can sit on it.")
     assert explained.count(SEG_TOKEN) == 1
     assert explained.startswith(answer()) and explained.endswith(" The chair, as one can sit on it.")
+
+
+def test_an_answer_with_several_masks_keeps_the_set_s_words_in_their_order() -> None:
+    assert several_masks("A dog {seg}, and its ball {seg}.", 2) == f"A dog {SEG_TOKEN}, and its ball {SEG_TOKEN}."
+    assert several_masks(None, 3) == f"They are {SEG_TOKEN}, {SEG_TOKEN} and {SEG_TOKEN}."
+    assert several_masks(None, 1) == answer()
+    # What spells the token in the set's words draws nothing.
+    assert several_masks(f"{SEG_TOKEN} is a dog {{seg}}.", 1).count(SEG_TOKEN) == 1
+
+
+@pytest.mark.parametrize(("words", "count"), [("a {seg}", 2), ("a", 1), ("{seg} {seg}", 1)])
+def test_an_answer_with_another_number_of_places_is_a_mistake(words: str, count: int) -> None:
+    with pytest.raises(ValueError, match="places for"):
+        several_masks(words, count)
+
+
+KEYS = [f"0/1/2/{number}" for number in range(200)]
+
+
+@given(st.text(), st.booleans(), st.booleans(), st.text())
+def test_any_wording_holds_the_text_whole_and_no_mask_token(
+    text: str, is_sentence: bool, explains: bool, key: str
+) -> None:
+    asked = question(text, is_sentence, key, explains)
+    assert text in asked and len(asked) > len(text) and asked == question(text, is_sentence, key, explains)
+    assert SEG_TOKEN in text or SEG_TOKEN not in asked
+
+
+def test_wordings_are_many_and_each_answer_holds_one_mask_token() -> None:
+    for is_sentence, most in ((False, 6), (True, 4)):
+        assert len({question("x", is_sentence, key) for key in KEYS}) == most
+    answers = {answer(key=key) for key in KEYS}
+    assert len(answers) >= 4 and all(said.count(SEG_TOKEN) == 1 for said in answers)
+    assert answer() in answers
+
+
+def test_an_explanation_is_given_where_it_is_asked_for_and_only_there() -> None:
+    asking = [key for key in KEYS if asks_why(key)]
+    assert 0.3 < len(asking) / len(KEYS) < 0.7
+    for key in KEYS:
+        said = answer(f"One can sit on it, {SEG_TOKEN}.", key)
+        assert ("sit on it" in said) == asks_why(key) and said.count(SEG_TOKEN) == 1
+        asked = question("Where would one sit?", True, key, explains=True)
+        assert any(word in asked for word in ("why", "explain", "reasons")) == asks_why(key)
+        assert question("the chair", False, key, explains=True).startswith("Where is the chair?") or not asks_why(key)
+
+
+def test_what_is_not_there_is_said_in_words_every_other_time() -> None:
+    declined = [key for key in KEYS if declines(key)]
+    assert 0.3 < len(declined) / len(KEYS) < 0.7 and not declines(None)
+    assert len({nothing(key) for key in declined}) == 3 and all(SEG_TOKEN not in nothing(key) for key in KEYS)

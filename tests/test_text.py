@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from lisa_core.errors import ConfigError
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, plain_words, starts_itself
+from lisa_core.prompts import Dialogue
+from lisa_core.text import (
+    add_seg_token,
+    answer_labels,
+    chat_rows,
+    left_padded,
+    plain_question,
+    plain_words,
+    starts_itself,
+)
 from lisa_core.tiny import tiny_tokenizer
 from lisa_core.vlm import SEG_TOKEN
 
@@ -115,6 +124,30 @@ def test_prompts_end_where_the_assistant_starts_and_the_reply_completes_them(tok
     assert prompts == [f"USER:{image} which ring?</s>ASSISTANT:", f"USER:{image} it</s>ASSISTANT:"]
     assert replies == [" This one.</s>", " No.</s>"]
     assert chat_rows(tokenizer, ["it"], None, with_image) == (prompts[1:], [""])
+
+
+@pytest.mark.parametrize("with_image", [True, False])
+def test_earlier_turns_stand_before_the_question_and_the_picture_in_the_first(tokenizer, with_image):
+    tokenizer.chat_template = TEMPLATE
+    image = "<image>" if with_image else ""
+    asked = Dialogue("And how many?", [("What is it?", "A ring."), ("Red?", "No.")])
+    prompts, replies = chat_rows(tokenizer, [asked, "it"], ["One.", "Yes."], with_image)
+    assert prompts == [
+        f"USER:{image} What is it?</s>ASSISTANT: A ring.</s>USER: Red?</s>ASSISTANT: No.</s>"
+        "USER: And how many?</s>ASSISTANT:",
+        f"USER:{image} it</s>ASSISTANT:",
+    ]
+    assert replies == [" One.</s>", " Yes.</s>"]
+    # A family that knows no turns reads all of it as one text.
+    assert asked == "What is it?\nA ring.\nRed?\nNo.\nAnd how many?"
+
+
+def test_special_tokens_in_earlier_turns_are_broken_up_too(tokenizer):
+    tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
+    asked = plain_question(tokenizer, Dialogue(f"{SEG_TOKEN}?", [(f"a {SEG_TOKEN}", f"{SEG_TOKEN} b")]))
+    assert isinstance(asked, Dialogue) and SEG_TOKEN not in asked
+    assert (asked.asked, asked.earlier) == ("[ SEG]?", (("a [ SEG]", "[ SEG] b"),))
+    assert plain_question(tokenizer, f"the {SEG_TOKEN} sign") == "the [ SEG] sign"
 
 
 def test_a_template_that_rewrites_the_prompt_once_the_answer_is_known_is_refused():

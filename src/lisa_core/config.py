@@ -10,6 +10,7 @@ from typing import Literal
 
 from lisa_core.errors import ConfigError
 from lisa_core.formats import HF_PREFIX
+from lisa_core.mixing import Source, parse_sources
 from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.settings import problems, setting
 
@@ -18,8 +19,29 @@ from lisa_core.settings import problems, setting
 class DataConfig:
     """Data"""
 
-    data: str = setting("data", "Folder of the dataset, in any of the formats docs/data.md lists; or hf:ORG/NAME.")
-    data_format: str = setting("auto", "Format of the data (`lisa plugins` lists them); auto: told from the folder.")
+    data: str = setting(
+        "data",
+        "Folder of the dataset, in any of the formats docs/data.md lists; or hf:ORG/NAME. Several: A||B, or "
+        "NAME=A||OTHER=B.",
+    )
+    dataset: str | None = setting(None, "Several datasets as LISA spells them: folders below --data, or paths, A||B.")
+    data_format: str = setting(
+        "auto", "Format of the data (`lisa plugins` lists them), or of each: F||G; auto: told from the folder."
+    )
+    sample_rates: str | None = setting(
+        None,
+        "How often each of several datasets is drawn from: 9,3,3,1. Without it every sample comes once an epoch.",
+    )
+    steps_per_epoch: int | None = setting(
+        None,
+        "Optimizer steps an epoch, with --sample-rates; default: as many draws as there are samples.",
+        low=1,
+    )
+    prompt_style: Literal["fixed", "varied"] = setting(
+        "fixed",
+        "Words around the sentences in training: always the same, or drawn from several short, long and explanatory "
+        "ones. Evaluation uses the fixed ones.",
+    )
     batch_size: int = setting(16, "Sentences per device and micro-step.", low=1)
     sentences_per_image: int = setting(
         4,
@@ -27,18 +49,29 @@ class DataConfig:
         low=1,
     )
     num_workers: int = setting(0, "Processes that read and prepare data; 0: the main one.", low=0)
-    max_train_samples: int | None = setting(None, "Train on the first so many sentences only.", low=1)
-    max_val_samples: int | None = setting(None, "Validate on the first so many sentences only.", low=1)
+    max_train_samples: int | None = setting(None, "Train on the first so many sentences only (of each dataset).", low=1)
+    max_val_samples: int | None = setting(
+        None, "Validate on the first so many sentences only (of each dataset).", low=1
+    )
     on_error: Literal["fail", "skip"] = setting("fail", "A corrupt sample: stop and name it, or name it and go on.")
 
     bucket: Literal["none", "length", "size"] = setting(
         "none", "Batch what is alike, so that less is padding: sentences of like length, or pictures of like size."
     )
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The datasets; raises ConfigError if the settings do not say which."""
+        return parse_sources(self.data, self.dataset, self.data_format, self.sample_rates)
+
     def problems(self) -> Iterable[str]:
-        """A missing data folder."""
-        if not self.data:
-            yield "--data is missing: give the folder that holds train and val"
+        """Datasets that are missing, or not told in full."""
+        try:
+            _ = self.sources
+        except ConfigError as error:
+            yield str(error)
+        if self.steps_per_epoch is not None and self.sample_rates is None:
+            yield "--steps-per-epoch needs --sample-rates: without them every sample comes once an epoch"
 
 
 _LEVELS: dict[str, dict[str, float]] = {

@@ -13,6 +13,7 @@ import yaml
 
 from lisa_core.config import SECTIONS, TrainConfig
 from lisa_core.errors import ConfigError
+from lisa_core.mixing import from_list
 from lisa_core.model_config import TINY, ModelConfig
 from lisa_core.packaged import model_folder
 from lisa_core.presets import PRESETS
@@ -150,6 +151,13 @@ def read_settings(path: Path) -> dict[str, Any]:
                 faults.append(f"{inner} is given twice")
             else:
                 found[inner] = _as_field(inner, item)
+    if isinstance(found.get("data"), list):
+        try:
+            settings = from_list(found["data"])
+            faults += [f"{name} is given twice" for name in settings if name != "data" and name in found]
+            found |= settings
+        except ConfigError as error:
+            faults.append(str(error))
     if faults:
         raise ConfigError(f"{path}: {'; '.join(faults)}")
     return found
@@ -167,6 +175,8 @@ def _as_field(name: str, value: Any) -> Any:
     hint = get_type_hints(SECTIONS[FIELD_SECTION[name]])[name]
     if get_origin(hint) is tuple:
         return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, str) else value
+    if name == "sample_rates" and value is not None and not isinstance(value, str):
+        return ",".join(map(str, value)) if isinstance(value, list) else str(value)
     if isinstance(value, str) and float in (hint, *getattr(hint, "__args__", ())):
         try:
             return float(value)  # YAML takes 1e-4 for a word

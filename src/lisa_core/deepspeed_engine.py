@@ -6,7 +6,7 @@ Each process keeps its share of the optimizer's state (stage 1), of the gradient
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -22,10 +22,12 @@ from lisa_core.processes import Processes
 from lisa_core.vlm import Batch
 
 
-def make_engine(model: LisaModel, config: TrainConfig, processes: Processes, total_steps: int) -> Engine:
+def make_engine(
+    model: LisaModel, config: TrainConfig, processes: Processes, total_steps: int, datasets: Sequence[str] = ()
+) -> Engine:
     """The engine for how the processes were launched; see `Engine`."""
     kind = Engine if processes.zero_stage is None else DeepSpeedEngine
-    return kind(model, config, processes, total_steps)
+    return kind(model, config, processes, total_steps, datasets)
 
 
 class DeepSpeedEngine(Engine):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from lisa_core.by_dataset import ByDataset
 from lisa_core.config import TrainConfig
 from lisa_core.inference import to_device
 from lisa_core.levers import offload
@@ -42,6 +43,8 @@ class Step:
     """Each loss term, `loss`, `giou` at the logits' own resolution, `masks`, `grad_norm`."""
     finite: bool
     """False: the loss or its gradient was not finite, and no weight was changed."""
+    datasets: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of each dataset among several: `loss`, `giou`, `masks`, `samples`."""
 
     @property
     def iou_sum(self) -> float:
@@ -67,12 +70,21 @@ class Engine:
         config: all settings.
         processes: who shares the work.
         total_steps: optimizer steps of the whole run, for the schedule.
+        datasets: names of the datasets that are told apart, if there are several.
     """
 
-    def __init__(self, model: LisaModel, config: TrainConfig, processes: Processes, total_steps: int) -> None:
+    def __init__(
+        self,
+        model: LisaModel,
+        config: TrainConfig,
+        processes: Processes,
+        total_steps: int,
+        datasets: Sequence[str] = (),
+    ) -> None:
         self.model = model
         self.processes = processes
         self.weights = loss_weights(config.loss)
+        self.datasets = datasets
         self.max_grad_norm = config.optim.max_grad_norm
         self.is_sharded = strategy(config, processes) == "fsdp"
         self.inference_model: Any = model
@@ -110,6 +122,7 @@ class Engine:
         """
         counts = self._counts(window)
         sums = dict.fromkeys([*self.weights, "loss", "iou_sum", "masks"], 0.0)
+        parts = ByDataset(self.datasets, self.weights)
         for number, micro in enumerate(window, start=1):
             last = number == len(window)
             with self._exchange(last):
@@ -127,7 +140,9 @@ class Engine:
                 sums["loss"] += loss.item()
                 sums["iou_sum"] += iou.sum().item()
                 sums["masks"] += len(iou)
-        return self._update(dict(zip(sums, self.processes.sum(list(sums.values())))))
+                parts.add(batch, terms, iou)
+        summed = self.processes.sum([*sums.values(), *parts.flat()])
+        return replace(self._update(dict(zip(sums, summed))), datasets=parts.record(summed[len(sums) :]))
 
     def _forward(self, batch: Batch) -> LisaOutput:
         output: LisaOutput = self.wrapped(batch)

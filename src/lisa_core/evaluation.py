@@ -46,6 +46,11 @@ class EvaluationResult:
         """Ids of the sentences for which there was no mask; they count as empty ones."""
         return [record.id for record in self.records if not record.answered]
 
+    def by_source(self) -> dict[str, SegmentationMetrics]:
+        """The figures of each source that the records name, in the order of these."""
+        names = dict.fromkeys(record.source for record in self.records)
+        return {name: metrics_of([record for record in self.records if record.source == name]) for name in names}
+
     @classmethod
     def of(
         cls, records: Sequence[SampleRecord], skipped: Sequence[str] = (), masks: Sequence[SavedMask] = ()

@@ -12,11 +12,11 @@ from lisa_core.data import Example, OnError, SegmentationDataset, group_by_image
 from lisa_core.data.collate import Collator, unique_images
 from lisa_core.errors import DataError
 from lisa_core.evaluation import EvaluationResult, Protocol
-from lisa_core.inference import Pictures, Prediction, encode, predict, predict_generated
+from lisa_core.inference import Pictures, Prediction, encode, predict_answers, predict_generated
 from lisa_core.model import LisaModel
 from lisa_core.predictions import SavedMask
 from lisa_core.processes import Processes
-from lisa_core.prompts import question
+from lisa_core.prompts import answer, question
 from lisa_core.records import SampleRecord
 from lisa_core.run_lengths import union_of
 from lisa_core.scoring import Drawn, score_picture
@@ -75,8 +75,12 @@ def evaluate(
     """
     model.eval()
     samples = dataset.samples[:max_samples]
+    drawn = [index for index, sample in enumerate(samples) if sample.kind != "text"]
+    if not drawn:
+        raise DataError(f"none of the {len(samples)} samples has a mask, only words: evaluate on another dataset")
     tally = _Tally()
-    batches = list(_batches(group_by_image(samples), batch_size))
+    groups = group_by_image([samples[index] for index in drawn])
+    batches = list(_batches([[drawn[place] for place in group] for group in groups], batch_size))
     judge = _Judge(model, collator, protocol, max_new_tokens, blank, boundary, keep_masks)
     rank, world_size = (0, 1) if processes is None else (processes.rank, processes.world_size)
     # Whole batches are shared out, so that a sample's figures do not depend on how many processes there are.
@@ -95,7 +99,7 @@ def evaluate(
     if processes is not None:
         tally = _Tally.joined(processes.gather([tally]))
     if not tally.records:
-        raise DataError(f"none of the {len(samples)} samples could be read; the first: {tally.skipped[0]}")
+        raise DataError(f"none of the {len(drawn)} samples could be read; the first: {tally.skipped[0]}")
     return EvaluationResult.of(tally.records, tally.skipped, tally.masks)
 
 
@@ -140,11 +144,11 @@ class _Judge:
         images, shown = unique_images([example for _, example in examples])
         encoded = encode(self.model, self.collator, images)
         questions = [question(example.sample.text, example.sample.is_sentence) for _, example in examples]
-        drawn, replies = self.draw(encoded, questions, shown)
+        drawn, replies = self.draw(encoded, questions, shown, [self.given(example) for _, example in examples])
         blanks: list[Drawn] = []
         if self.blank:
             empty = [question("", is_sentence=False)] * len(images)
-            blanks, _ = self.draw(encoded, empty, range(len(images)))
+            blanks, _ = self.draw(encoded, empty, range(len(images)), [answer()] * len(images))
         records: dict[int, SampleRecord] = {}
         for image in range(len(images)):
             rows = [row for row, one in enumerate(shown) if one == image]
@@ -165,22 +169,29 @@ class _Judge:
                 name = sample.image_path.name
                 tally.masks.append(SavedMask.of(drawn[row], sample.id, sample.text, name, replies[row], index))
 
+    def given(self, example: Example) -> str:
+        """The answer that the teacher-forced protocol gives: one mask, or the set's own words around several."""
+        return self.collator.answer_of(example) if example.sample.kind == "masks" else answer()
+
     def draw(
-        self, encoded: Pictures, questions: Sequence[str], image_index: Sequence[int]
+        self, encoded: Pictures, questions: Sequence[str], image_index: Sequence[int], answers: Sequence[str]
     ) -> tuple[list[Drawn], list[str | None]]:
-        """The mask of each question, and what was said if the model said anything itself."""
+        """The masks of each question, and what was said if the model said anything itself."""
         if self.protocol == "teacher-forced":
-            given = predict(self.model, self.collator, encoded, questions, image_index)
-            return [Drawn(_mask(prediction), _score(prediction)) for prediction in given], [None] * len(given)
-        replies = predict_generated(self.model, self.collator, encoded, questions, image_index, self.max_new_tokens)
-        drawn = []
-        for reply, image in zip(replies, image_index):
-            masks = [_mask(prediction) for prediction in reply.masks]
-            width, height = encoded.images[image].size
-            scores = [score for score in map(_score, reply.masks) if score is not None]
-            score = sum(scores) / len(scores) if scores else None
-            drawn.append(Drawn(union_of(masks, (height, width)), score, bool(masks), masks if len(masks) > 1 else []))
-        return drawn, [reply.text for reply in replies]
+            rows = predict_answers(self.model, self.collator, encoded, questions, answers, image_index)
+            said: list[str | None] = [None] * len(rows)
+        else:
+            replies = predict_generated(self.model, self.collator, encoded, questions, image_index, self.max_new_tokens)
+            rows, said = [reply.masks for reply in replies], [reply.text for reply in replies]
+        return [_drawn(row, encoded.images[image].size) for row, image in zip(rows, image_index)], said
+
+
+def _drawn(predictions: Sequence[Prediction], size: tuple[int, int]) -> Drawn:
+    """The union of one answer's masks; `size`: width and height of the picture."""
+    masks = [_mask(prediction) for prediction in predictions]
+    scores = [score for score in map(_score, predictions) if score is not None]
+    score = sum(scores) / len(scores) if scores else None
+    return Drawn(union_of(masks, (size[1], size[0])), score, bool(masks), masks if len(masks) > 1 else [])
 
 
 def _mask(prediction: Prediction) -> np.ndarray:

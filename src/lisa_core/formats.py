@@ -30,6 +30,12 @@ BUILTIN_FORMATS = (
     DatasetSpec("coco", "lisa_core.data.coco:Coco", "COCO instance JSON: the categories present in a picture"),
     DatasetSpec("labelme", "lisa_core.data.labelme:Labelme", "labelme: X.jpg beside X.json, the labels in a picture"),
     DatasetSpec("sa2va", "lisa_core.data.sa2va:Sa2VA", "Sa2VA's annotations.json: image, mask, text"),
+    DatasetSpec("muse", "lisa_core.data.muse:Muse", "MUSE: answers that name several objects; MUSE_train.json"),
+    DatasetSpec(
+        "llava-instruct",
+        "lisa_core.data.llava_instruct:LlavaInstruct",
+        "LLaVA-Instruct: conversations in words alone; llava_instruct_150k.json",
+    ),
     DatasetSpec("ade20k", "lisa_core.data.semantic:ADE20K", "ADE20K (150 classes): images, annotations"),
     DatasetSpec("cocostuff", "lisa_core.data.semantic:CocoStuff", "COCO-Stuff: pictures, label maps, labels.txt"),
     DatasetSpec("mapillary", "lisa_core.data.semantic:Mapillary", "Mapillary Vistas: training, validation, config"),

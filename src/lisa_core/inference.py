@@ -74,9 +74,26 @@ def predict(
         questions: N user turns.
         image_index: for each question, which picture it is about; must name every picture.
     """
-    batch = collator.inputs(encoded.images, questions, [answer()] * len(questions), image_index)
+    rows = predict_answers(model, collator, encoded, questions, [answer()] * len(questions), image_index)
+    return [prediction for row in rows for prediction in row]
+
+
+@torch.no_grad()
+def predict_answers(
+    model: LisaModel,
+    collator: Collator,
+    encoded: Pictures,
+    questions: Sequence[str],
+    answers: Sequence[str],
+    image_index: Sequence[int],
+) -> list[list[Prediction]]:
+    """Draw the masks of each given answer, one for each `[SEG]` (late fusion: one); see `predict`."""
+    batch = collator.inputs(encoded.images, questions, answers, image_index)
     output = model(to_device(batch, _device(model)), encoded.state)
-    return [prediction for _, prediction in _full_size(output, encoded, image_index)]
+    rows: list[list[Prediction]] = [[] for _ in questions]
+    for row, prediction in _full_size(output, encoded, image_index):
+        rows[row].append(prediction)
+    return rows
 
 
 @torch.no_grad()

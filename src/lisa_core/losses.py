@@ -19,6 +19,10 @@ class LossTerm:
     """Differentiable sum, a scalar."""
     count: float
     """How many masks (or tokens) the sum runs over."""
+    each: Tensor | None = None
+    """What is summed, one value for each of them, without gradient."""
+    rows: Tensor | None = None
+    """The row of the batch that each belongs to, int64."""
 
 
 def bce_per_mask(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -97,9 +101,14 @@ def pool_targets(targets: Tensor, valid: Tensor, size: int) -> tuple[Tensor, Ten
     return pooled[:, 0] / pooled[:, 1].clamp(min=1e-6), pooled[:, 1]
 
 
-def token_cross_entropy(logits: Tensor, labels: Tensor) -> LossTerm:
-    """Cross-entropy of next-token scores [T,V] against ids [T]."""
-    return LossTerm(F.cross_entropy(logits.float(), labels, reduction="sum"), float(len(labels)))
+def summed(each: Tensor, rows: Tensor | None = None) -> LossTerm:
+    """The term whose sum runs over these values; `rows`: which row of the batch each belongs to."""
+    return LossTerm(torch.sum(each), float(len(each)), each.detach(), rows)
+
+
+def token_cross_entropy(logits: Tensor, labels: Tensor, rows: Tensor | None = None) -> LossTerm:
+    """Cross-entropy of next-token scores [T,V] against ids [T], which stand in these rows [T]."""
+    return summed(F.cross_entropy(logits.float(), labels, reduction="none"), rows)
 
 
 def shifted_positions(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from lisa_core.losses import (
     sentence_contrast,
     shifted_positions,
     soft_iou,
+    summed,
     token_cross_entropy,
 )
 from lisa_core.model import LisaOutput
@@ -44,39 +45,64 @@ def term_counts(batch: Batch) -> dict[str, float]:
 def loss_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], Tensor]:
     """The terms of the loss, unweighted, and each mask's IoU [M] with its target (no gradient).
 
-    The answer holds one `[SEG]`, so there is one mask for each sentence. The mask terms are those of LISA
-    (arXiv:2308.00692, equation 5); the IoU term is SAM's (arXiv:2304.02643, appendix A).
+    The k-th `[SEG]` of an answer draws the k-th target of its row; an answer in words alone has neither. The mask terms
+    are those of LISA (arXiv:2308.00692, equation 5); the IoU term is SAM's (arXiv:2304.02643, appendix A).
+
+    Raises:
+        ValueError: if there are not as many masks as targets.
     """
+    if len(batch["targets"]) == 0:
+        terms, iou = _no_masks(output)
+    else:
+        terms, iou = _mask_terms(output, batch)
+    if output.token_logits is not None and output.token_labels is not None:
+        rows = torch.nonzero(shifted_positions(batch["labels"])[0])[:, 0]
+        terms["ce"] = token_cross_entropy(output.token_logits, output.token_labels, rows)
+    return terms, iou
+
+
+def _mask_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], Tensor]:
+    rows = output.rows
     logits = output.mask_logits.float()
     size = min(logits.shape[-1], batch["targets"].shape[-1])
     logits = _at(logits, size)
     target, valid = _targets(output, batch, size)
     iou = soft_iou(logits, target, valid)
     terms = {
-        "bce": _sum(bce_per_mask(logits, target, valid)),
-        "dice": _sum(dice_per_mask(logits, target, valid)),
-        "iou": _sum((output.iou.float() - iou).square()),
+        "bce": summed(bce_per_mask(logits, target, valid), rows),
+        "dice": summed(dice_per_mask(logits, target, valid), rows),
+        "iou": summed((output.iou.float() - iou).square(), rows),
     }
     if output.similarity_logits is not None:
         similarity = output.similarity_logits.float()
         target, valid = _targets(output, batch, similarity.shape[-1])
-        terms["similarity"] = _sum(bce_per_mask(similarity, target, valid) + dice_per_mask(similarity, target, valid))
-        images = batch["image_index"][output.rows]
-        terms["contrast"] = _sum(sentence_contrast(similarity, target, valid, images))
-    if output.token_logits is not None and output.token_labels is not None:
-        terms["ce"] = token_cross_entropy(output.token_logits, output.token_labels)
+        each = bce_per_mask(similarity, target, valid) + dice_per_mask(similarity, target, valid)
+        terms["similarity"] = summed(each, rows)
+        images = batch["image_index"][rows]
+        terms["contrast"] = summed(sentence_contrast(similarity, target, valid, images), rows)
     return terms, iou
 
 
+def _no_masks(output: LisaOutput) -> tuple[dict[str, LossTerm], Tensor]:
+    """Terms over no mask. What the model drew all the same keeps every weight in the graph, with a gradient of zero."""
+    nothing = 0 * (output.mask_logits.float().sum() + output.iou.float().sum())
+    names = ["bce", "dice", "iou"]
+    if output.similarity_logits is not None:
+        nothing = nothing + 0 * output.similarity_logits.float().sum()
+        names += ["similarity", "contrast"]
+    none = output.iou.new_zeros(0)
+    return {name: LossTerm(nothing, 0.0, none, output.rows[:0]) for name in names}, none
+
+
 def _targets(output: LisaOutput, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
-    return pool_targets(batch["targets"][output.rows], batch["valid"][output.rows], size)
+    """Target and valid share of each mask, both [M,size,size]; they stand in the order of the masks."""
+    seg_row = batch["seg_row"] if "seg_row" in batch else torch.arange(len(batch["targets"]), device=output.rows.device)
+    if not torch.equal(output.rows, seg_row):
+        raise ValueError(f"masks of the rows {output.rows.tolist()} have targets of the rows {seg_row.tolist()}")
+    return pool_targets(batch["targets"], batch["valid"], size)
 
 
 def _at(logits: Tensor, size: int) -> Tensor:
     if logits.shape[-1] == size:
         return logits
     return F.interpolate(logits[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
-
-
-def _sum(per_mask: Tensor) -> LossTerm:
-    return LossTerm(torch.sum(per_mask), float(len(per_mask)))

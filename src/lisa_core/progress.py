@@ -25,6 +25,23 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
+def dataset_lines(record: dict[str, Any]) -> list[str]:
+    """A line for each dataset of an epoch of several."""
+    trained, val = record.get("train_datasets", {}), record.get("val", {}).get("datasets", {})
+    lines = []
+    for name in dict.fromkeys([*trained, *val]):
+        parts = [f"  {name}"]
+        if name in trained:
+            of = trained[name]
+            parts.append(f"{of['samples']:.0f} samples, train loss {of['loss']:.4f}")
+            if of["masks"]:
+                parts.append(f"train gIoU {of['giou']:.4f}")
+        if name in val:
+            parts += [f"val gIoU {val[name]['giou']:.4f}", f"val cIoU {val[name]['ciou']:.4f}"]
+        lines.append(" | ".join(parts))
+    return lines
+
+
 class Reporter:
     """Hears about a run; this one says nothing."""
 
@@ -99,6 +116,8 @@ class RichReporter(Reporter):
                 parts.append(f"listening {100 * val['listening']:.1f}%")
         parts += [f"{record['seconds']:.0f} s", f"peak memory {record['peak_memory_bytes'] / 1e9:.2f} GB"]
         self.line(" | ".join(parts))
+        for line in dataset_lines(record):
+            self.line(line)
 
     def stop(self) -> None:
         """Take the bar down."""

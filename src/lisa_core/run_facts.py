@@ -10,6 +10,7 @@ from typing import Any
 from lisa_core.checkpoint import META_FILE, Checkpoint, find_checkpoint
 from lisa_core.config import SECTIONS
 from lisa_core.errors import CheckpointError, ConfigError
+from lisa_core.mixing import parse_sources
 from lisa_core.run_history import Run, read_run
 
 _TOLD = (
@@ -79,8 +80,18 @@ def _figures(record: Any) -> dict[str, Any] | None:
 
 
 def _data_name(run: Run) -> str | None:
-    data = run.config["data"].get("data")
-    return last_name(data) if isinstance(data, str) and data else None
+    section = run.config["data"]
+    data = section.get("data")
+    if not isinstance(data, str) or not data:
+        return None
+    try:
+        sources = parse_sources(data, section.get("dataset"))
+    except (ConfigError, TypeError, AttributeError):
+        return last_name(data)
+    return last_name(data) if len(sources) == 1 else " + ".join(source.name for source in sources)
+
+
+_PATHS = (("data", "data"), ("data", "dataset"))  # told by `_data_name`
 
 
 def _settings(config: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -89,7 +100,7 @@ def _settings(config: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Any]]:
         for item in dataclasses.fields(SECTIONS[section]):
             value = config.get(section, {}).get(item.name, item.default)
             value = tuple(value) if isinstance(value, list) else value
-            if value != item.default and (section, item.name) != ("data", "data"):
+            if value != item.default and (section, item.name) not in _PATHS:
                 yield f"{section}.{item.name}", _told(value)
     init_from = config.get("run", {}).get("init_from")
     if isinstance(init_from, str):

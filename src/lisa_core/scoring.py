@@ -72,7 +72,7 @@ def score_picture(
                 is_sentence=sample.is_sentence,
                 image=sample.image_path.name,
                 picture=examples[0].sample.id,
-                source=sample.source,
+                source=sample.dataset or sample.source,
                 intersection=intersection,
                 union=union,
                 truth_pixels=int(np.count_nonzero(truth_of(truth))),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lisa_core.errors import ConfigError
+from lisa_core.prompts import Dialogue
 from lisa_core.vlm import SEG_TOKEN
 
 IGNORED_LABEL = -100
@@ -50,6 +51,14 @@ def plain_words(tokenizer: Any, text: str) -> str:
     return text
 
 
+def plain_question(tokenizer: Any, question: str) -> str:
+    """A question, and what was said before it, as `plain_words`."""
+    if not isinstance(question, Dialogue):
+        return plain_words(tokenizer, question)
+    earlier = [(plain_words(tokenizer, said), plain_words(tokenizer, reply)) for said, reply in question.earlier]
+    return Dialogue(plain_words(tokenizer, question.asked), earlier)
+
+
 def chat_rows(
     processor: Any, questions: Sequence[str], answers: Sequence[str] | None, with_image: bool
 ) -> tuple[list[str], list[str]]:
@@ -60,13 +69,11 @@ def chat_rows(
     """
     prompts, replies = [], []
     for row, question in enumerate(questions):
-        content = ([{"type": "image"}] if with_image else []) + [{"type": "text", "text": question}]
-        chat = [{"role": "user", "content": content if with_image else question}]
+        chat = _conversation(question, with_image)
         prompt = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         reply = ""
         if answers is not None:
-            answer = answers[row]
-            chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}] if with_image else answer})
+            chat.append(_turn("assistant", answers[row], with_image))
             whole = processor.apply_chat_template(chat, tokenize=False)
             if not whole.startswith(prompt):
                 raise ConfigError("the checkpoint's chat template changes the prompt once the answer is known")
@@ -74,6 +81,23 @@ def chat_rows(
         prompts.append(prompt)
         replies.append(reply)
     return prompts, replies
+
+
+def _conversation(question: str, with_image: bool) -> list[dict[str, Any]]:
+    """The messages up to a question, those before it included; the picture stands in the first."""
+    earlier, asked = (question.earlier, question.asked) if isinstance(question, Dialogue) else ((), question)
+    chat = []
+    for said, reply in earlier:
+        chat += [_turn("user", said, with_image), _turn("assistant", reply, with_image)]
+    chat.append(_turn("user", asked, with_image))
+    if with_image:
+        chat[0]["content"].insert(0, {"type": "image"})
+    return chat
+
+
+def _turn(role: str, text: str, in_parts: bool) -> dict[str, Any]:
+    """One message, its text by itself or as the only part of it."""
+    return {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text}
 
 
 def answer_labels(tokenizer: Any, input_ids: Tensor, attention_mask: Tensor, replies: Sequence[str]) -> Tensor:

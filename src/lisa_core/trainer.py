@@ -31,9 +31,11 @@ from lisa_core.checkpoint import (
     sync,
 )
 from lisa_core.config import TrainConfig, existing_data
-from lisa_core.data import SegmentationDataset, open_dataset
+from lisa_core.data import SegmentationDataset
 from lisa_core.data.collate import Collator
 from lisa_core.data.loader import stand_in, train_loader
+from lisa_core.data.mixture import Mixture, first_samples
+from lisa_core.data.sources import open_sources
 from lisa_core.deepspeed_engine import make_engine
 from lisa_core.deepspeed_settings import check_deepspeed
 from lisa_core.determinism import deterministic
@@ -67,7 +69,7 @@ _FREE = (
     *("data.data", "data.num_workers", "optim.on_nan", "speed.attn", "speed.compile", "speed.gradient_checkpointing"),
     *("run.output_dir", "run.device", "run.overwrite", "run.save_every", "run.keep_last", "run.resume", "run.run_test"),
     *("run.init_from", "run.num_processes", "run.track", "run.track_project", "run.sample_masks"),
-    *("run.eval_batch_size", "data.data_format", "data.max_val_samples"),
+    *("run.eval_batch_size", "data.dataset", "data.data_format", "data.max_val_samples"),
 )
 
 
@@ -89,6 +91,8 @@ class Position:
     """The epoch's training masks."""
     seconds: float = 0.0
     """Spent training in this epoch."""
+    datasets: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of each dataset among several: `loss` times `samples`, `iou`, `masks` and `samples` of the epoch's steps."""
     skipped_steps: int = 0
     """Steps in a row that were left out for a loss that was not finite."""
     best: dict[str, Any] | None = None
@@ -103,11 +107,35 @@ class Position:
         self.epoch += 1
         self.epoch_step = self.masks = 0
         self.loss = self.iou = self.seconds = 0.0
+        self.datasets = {}
 
     @property
-    def train_record(self) -> dict[str, float]:
+    def train_record(self) -> dict[str, Any]:
         """The epoch's means."""
-        return {"train_loss": self.loss / max(self.epoch_step, 1), "train_giou": self.iou / max(self.masks, 1)}
+        means = {"train_loss": self.loss / max(self.epoch_step, 1), "train_giou": self.iou / max(self.masks, 1)}
+        return {**means, **({"train_datasets": self.dataset_means} if self.datasets else {})}
+
+    @property
+    def dataset_means(self) -> dict[str, dict[str, float]]:
+        """The epoch's means of each dataset."""
+        return {
+            name: {
+                "loss": of["loss"] / max(of["samples"], 1),
+                "giou": of["iou"] / max(of["masks"], 1),
+                "masks": of["masks"],
+                "samples": of["samples"],
+            }
+            for name, of in self.datasets.items()
+        }
+
+    def add(self, datasets: dict[str, dict[str, float]]) -> None:
+        """Count what a step did with each dataset."""
+        for name, step in datasets.items():
+            of = self.datasets.setdefault(name, dict.fromkeys(("loss", "iou", "masks", "samples"), 0.0))
+            of["loss"] += step["loss"] * step["samples"]
+            of["iou"] += step["giou"] * step["masks"]
+            of["masks"] += step["masks"]
+            of["samples"] += step["samples"]
 
 
 class Trainer:
@@ -124,7 +152,8 @@ class Trainer:
     def __init__(self, config: TrainConfig, reporter: Reporter | None = None) -> None:
         config.validate()
         config = dataclasses.replace(config, model=resolve_sources(config.model))
-        existing_data(config.data.data)
+        for source in config.data.sources:
+            existing_data(source.data)
         check_trackers(config.run.track)
         self.processes = Processes(config.run.device, config.run.track, config.run.parallel == "deepspeed")
         check_deepspeed(config, self.processes)
@@ -145,6 +174,10 @@ class Trainer:
         self.resumed_from = self._find_resumption()
         set_seed(config.optim.seed)
         self.train_data = self._open("train", "all")
+        if config.model.fusion == "late" and any(sample.kind == "text" for sample in self.train_data.samples):
+            raise ConfigError(
+                "answers in words alone teach nothing to --fusion late: leave that dataset out, or use joint"
+            )
         self.val_data = self._open("val", "first")
         if config.run.run_test:
             self._open("test", "first")
@@ -208,7 +241,8 @@ class Trainer:
         total = sampler.steps * config.optim.num_epochs
         if self.resumed_from is not None:
             load_weights(self.model, find_checkpoint(self.resumed_from))
-        self.engine = make_engine(self.model, config, self.processes, total)
+        names = self.train_data.names if isinstance(self.train_data, Mixture) else ()
+        self.engine = make_engine(self.model, config, self.processes, total, names)
         if self.resumed_from is None:
             self._start_folder()
         else:
@@ -286,9 +320,12 @@ class Trainer:
             position.loss += step.record["loss"]
             position.iou += step.iou_sum
             position.masks += int(step.record["masks"])
+            position.add(step.datasets)
             record = {"kind": "step", "step": number, "epoch": position.epoch, "lr": rate, **step.record}
-            self._log(record)
+            self._log({**record, **({"datasets": step.datasets} if step.datasets else {})})
             self.tracking.log("train", step.record | {"lr": rate}, number)
+            for name, of in step.datasets.items():
+                self.tracking.log(f"train/{name}", of, number)
             self.reporter.step(step.record["loss"], step.record["giou"], int(step.record["masks"]))
             return
         names = self.processes.gather([name for micro in micros if micro.counts for name in micro.batch["sample_ids"]])
@@ -316,7 +353,7 @@ class Trainer:
             self.val_data,
             self.collator,
             batch_size=config.run.eval_batch_size or config.data.batch_size,
-            max_samples=config.data.max_val_samples,
+            max_samples=len(first_samples(self.val_data, config.data.max_val_samples)),
             on_error=config.data.on_error,
             blank=False,
             on_judged=keep,
@@ -353,8 +390,10 @@ class Trainer:
             "peak_memory_bytes": max(self.processes.gather([peak_memory()])),
         }
         if result is not None:
-            record["val"] = result.to_dict()
+            record["val"] = _figures(result, self.val_data)
             self.tracking.log("val", record["val"], position.step)
+            for name, of in record["val"].get("datasets", {}).items():
+                self.tracking.log(f"val/{name}", of, position.step)
         self._log(record)
         self.tracking.log("epoch", record, position.step)
         self.reporter.epoch(record, self.config.optim.num_epochs)
@@ -368,15 +407,16 @@ class Trainer:
             fill(self.model, read_weights(best))
         else:
             load_weights(self.model, best)
+        data = self._open("test", "first")
         result = evaluate(
             self.engine.inference_model,
-            self._open("test", "first"),
+            data,
             self.collator,
             batch_size=self.config.run.eval_batch_size or self.config.data.batch_size,
             on_error=self.config.data.on_error,
             processes=self.processes,
         )
-        record = {"kind": "test", "step": best.meta["progress"]["step"], **result.to_dict()}
+        record = {"kind": "test", "step": best.meta["progress"]["step"], **_figures(result, data)}
         self._log(record)
         self.tracking.log("test", record, self.position.step)
         self.reporter.line(f"test gIoU {result.giou:.4f} | test cIoU {result.metrics.ciou:.4f}")
@@ -546,7 +586,7 @@ class Trainer:
     def _fingerprint(self) -> str:
         """What the samples are, in order."""
         digest = hashlib.sha256()
-        for sample in self.train_data.samples[: self.config.data.max_train_samples]:
+        for sample in first_samples(self.train_data, self.config.data.max_train_samples):
             digest.update(f"{sample.id}\0{sample.text}\0{sample.image_path.name}\n".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
@@ -557,8 +597,7 @@ class Trainer:
             self.reporter.line(f"skipped: {line}")
 
     def _open(self, split: str, phrasings: Any) -> SegmentationDataset:
-        data = self.config.data
-        dataset = open_dataset(data.data, split, phrasings, on_error=data.on_error, format=data.data_format)
+        dataset = open_sources(self.config.data, split, phrasings, self.reporter.line)
         for _, reason in dataset.skipped:
             self._name_skipped(reason)
         return dataset
@@ -569,6 +608,13 @@ class Trainer:
 
 
 _INTACT = "what was saved before is intact"
+
+
+def _figures(result: EvaluationResult, data: SegmentationDataset) -> dict[str, Any]:
+    """The figures of an evaluation as plain data, those of each dataset among several too."""
+    if not isinstance(data, Mixture):
+        return result.to_dict()
+    return {**result.to_dict(), "datasets": {name: of.to_dict() for name, of in result.by_source().items()}}
 
 
 def _mode_lines(config: TrainConfig) -> Iterator[str]:

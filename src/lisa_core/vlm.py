@@ -23,7 +23,7 @@ Batch = dict[str, Any]
 CORE_KEYS = frozenset(
     {
         *("image_index", "picture_sizes", "text_input_ids", "text_attention_mask", "labels"),
-        *("sam_pixels", "sam_content", "targets", "valid", "sample_ids", "skipped"),
+        *("sam_pixels", "sam_content", "targets", "valid", "seg_row", "sample_ids", "datasets", "skipped"),
         *("fine_pixels", "picture_keys", "feature_grid", "feature_content", "feature_mask", "sam_features"),
     }
 )

@@ -424,3 +424,59 @@ def write_jsonl(root: Path, style: str = "utf-8", one_file: bool = False, marked
     else:
         for split, content in lines.items():
             write_lines(root / f"{split}.jsonl", content, style)
+
+
+def write_llava_instruct(root: Path, style: str = "utf-8", name: str = "llava_instruct_150k.json") -> None:
+    """A conversation of two turns about each picture, the first question with the picture's placeholder."""
+    content = [
+        {
+            "id": scene.name,
+            "image": f"{scene.name}.jpg",
+            "conversations": [
+                {
+                    "from": "human",
+                    "value": "<image>\nWhat is in the picture?" if number % 2 else "What is it?\n<image>",
+                },
+                {"from": "gpt", "value": f"A {scene.things[0].category}."},
+                {"from": "human", "value": "How many objects are there?"},
+                {"from": "gpt", "value": f"There are {len(scene.things)}."},
+            ],
+        }
+        for number, scene in enumerate(scenes())
+    ]
+    write_json(root / name, content, style)
+    for scene in scenes():
+        save_picture(scene, root / "train2017")
+
+
+def write_muse(root: Path, style: str = "utf-8", words: bool = True) -> None:
+    """A question about all objects of a picture, and one about its first; names of pictures in both spellings."""
+    for split in ("train", "val", "test"):
+        content = []
+        for number, scene in enumerate(of(split)):
+            objects = [
+                {
+                    "segmentation": segmentation(thing),
+                    "category_name": thing.category,
+                    "rephrased_name": thing.texts[0],
+                    "category_id": CATEGORIES.index(thing.category),
+                }
+                for thing in scene.things
+            ]
+            entry: dict[str, Any] = {
+                "height": HEIGHT,
+                "width": WIDTH,
+                "ann_list": objects,
+                "questions": ["Which objects are there?", "What comes first?"],
+                "answers": [objects, objects[:1]],
+            }
+            if words:
+                said = " and ".join(f"{thing.category} {{seg}}" for thing in scene.things)
+                entry["text_answers"] = [f"There are {said}.", None]
+            if number % 2:
+                entry["file_name"] = f"{scene.name}.jpg"
+            else:
+                entry["coco_url"] = f"http://images.cocodataset.org/train2017/{scene.name}.jpg"
+            content.append(entry)
+            save_picture(scene, root.parent.parent / "refer_seg" / "images" / "mscoco" / "images" / "train2017")
+        write_json(root / f"MUSE_{split}.json", content, style)

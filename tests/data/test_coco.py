@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import builders
+import numpy as np
 import pytest
 from builders import CATEGORIES, coco_json, of
 
@@ -27,6 +28,19 @@ def write(root: Path, change: Any = None, pictures: str = "train2017", name: str
 def test_pictures_are_found_where_they_are_kept(tmp_path: Path, pictures: str) -> None:
     root = write(tmp_path, pictures=pictures)
     assert len(open_dataset(root, "train")) == 3 and open_dataset(root, "train2017").load(0).mask.any()
+
+
+def test_the_objects_of_a_category_are_told_apart_and_crowds_are_none(tmp_path: Path) -> None:
+    data = open_dataset(write(tmp_path), "train")
+    things = {(scene.name, thing.category): [] for scene in of("train") for thing in scene.things}
+    for scene in of("train"):
+        for thing in scene.things:
+            things[scene.name, thing.category].append(thing.mask)
+    for index, sample in enumerate(data.samples):
+        objects, masks = data.load(index).instances, things[sample.image_path.stem, sample.text]
+        assert objects is not None and len(objects) == len(masks)
+        assert all(np.array_equal(found == 1, mask) for found, mask in zip(objects, masks))
+    assert max(map(len, things.values())) == 2
 
 
 def test_names_composed_otherwise_are_found(tmp_path: Path) -> None:

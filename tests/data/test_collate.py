@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from lisa_core.clip_llm import ClipLLM
 from lisa_core.config import ModelConfig
 from lisa_core.data import IGNORE, Example, Sample
 from lisa_core.data.collate import Collator, target_raster, unique_images
+from lisa_core.prompts import declines
 
 RED, BLUE = Image.new("RGB", (48, 32), "red"), Image.new("RGB", (32, 48), "blue")
 
@@ -146,3 +148,61 @@ def test_special_tokens_of_any_tokenizer_are_broken_up():
     assert special and not special & set(tokenizer(text)["input_ids"])
     assert plain_words(tokenizer, "what [a] <b> c") == "what [a] <b> c"
     assert plain_words(SimpleNamespace(added_tokens_decoder={}), "<image>") == "<image>"
+
+
+def wordy(image: Image.Image, earlier: tuple = ()) -> Example:
+    sample = Sample("vqa#0", Path("x.jpg"), Path("x.json"), "What is it?", True, "A red ring.", kind="text")
+    return Example(sample, image, np.full((image.height, image.width), IGNORE, np.uint8), earlier=earlier)
+
+
+def several(image: Image.Image, count: int = 2) -> Example:
+    masks = [np.zeros((image.height, image.width), np.uint8) for _ in range(count)]
+    for number, mask in enumerate(masks):
+        mask[number] = 1
+    words = " and ".join(f"ring {number} {{seg}}" for number in range(count))
+    sample = Sample("muse#0", Path("x.jpg"), Path("x.json"), "Which?", True, f"These: {words}.", kind="masks")
+    return Example(sample, image, np.maximum.reduce(masks), masks)
+
+
+def test_targets_belong_to_the_rows_whose_answers_draw_them(vlm):
+    examples = [wordy(RED), several(RED, 3), example(BLUE), wordy(BLUE)]
+    batch = collator(vlm)(examples)
+    assert batch["seg_row"].tolist() == [1, 1, 1, 2] and len(batch["targets"]) == len(batch["valid"]) == 4
+    found = (batch["input_ids"] == vlm.seg_token_id).nonzero()[:, 0]
+    assert found.tolist() == batch["seg_row"].tolist()
+    size = batch["targets"].shape[-1]
+    for target, mask in zip(batch["targets"], [*(examples[1].masks or []), examples[2].mask]):
+        assert torch.equal(target, target_raster(mask, size)[0])
+    labelled = [vlm.tokenizer.decode(ids[ids >= 0]) for ids in batch["labels"]]
+    assert "red ring" in labelled[0] and "[SEG]" not in labelled[0] and labelled[1].count("[SEG]") == 3
+    # Without a mask there is an empty stack, not none.
+    none = collator(vlm)([wordy(RED)])
+    assert none["targets"].shape == (0, size, size) and none["seg_row"].shape == (0,)
+
+
+def test_with_late_fusion_the_target_of_several_masks_is_their_union(vlm):
+    one = several(RED)
+    batch = collator(vlm, fusion="late")([one])
+    assert torch.equal(batch["targets"][0], target_raster(one.mask, batch["targets"].shape[-1])[0])
+    assert batch["seg_row"].tolist() == [0]
+
+
+def test_what_was_said_before_is_read_and_not_learnt(vlm):
+    batch = collator(vlm)([wordy(RED, (("Is it blue?", "It is not blue."),))])
+    ids, labels = batch["input_ids"][0], batch["labels"][0]
+    assert "not blue" in vlm.tokenizer.decode(ids) and "What is it?" in vlm.tokenizer.decode(ids)
+    assert "blue" not in vlm.tokenizer.decode(ids[labels >= 0])
+
+
+def test_what_is_not_there_is_said_in_words_where_the_wording_says_so(vlm):
+    absent = example(RED)
+    absent.sample, absent.mask = replace(absent.sample, no_target=True), np.zeros_like(absent.mask)
+    keys = [f"0/1/2/{number}" for number in range(12)]
+    batch = collator(vlm)([replace(absent, wording=key) for key in keys])
+    drawing = [row for row, key in enumerate(keys) if not declines(key)]
+    assert batch["seg_row"].tolist() == drawing and 0 < len(drawing) < len(keys)
+    assert (batch["input_ids"] == vlm.seg_token_id).nonzero()[:, 0].tolist() == drawing
+    # The fixed wording draws an empty mask, late fusion always does, and a target that is there is never declined.
+    assert collator(vlm)([absent])["seg_row"].tolist() == [0]
+    assert len(collator(vlm, fusion="late")([replace(absent, wording=key) for key in keys])["targets"]) == len(keys)
+    assert len(collator(vlm)([replace(example(RED), wording=key) for key in keys])["targets"]) == len(keys)

@@ -29,6 +29,8 @@ WRITERS = {
     "mapillary": builders.write_mapillary,
     "paco": builders.write_paco,
     "pascal-part": builders.write_pascal_part,
+    "llava-instruct": builders.write_llava_instruct,
+    "muse": builders.write_muse,
 }
 
 

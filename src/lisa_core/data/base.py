@@ -41,7 +41,12 @@ class Sample:
     source: str = "reasonseg"
     """Format the sample was read from."""
     no_target: bool = False
-    """True when what the text names is known not to be in the picture: the mask is empty on purpose."""
+    """True when what the text names is known not to be in the picture, or the answer is words alone: there is no mask
+    on purpose."""
+    kind: Literal["mask", "masks", "text"] = "mask"
+    """What the answer is: words around one mask, words around several (`{seg}` in `answer`), or words alone."""
+    dataset: str = ""
+    """Name of the dataset among several of a run; empty where there is one."""
 
 
 @dataclass
@@ -53,7 +58,15 @@ class Example:
     image: Image.Image
     """RGB, at its stored size."""
     mask: np.ndarray
-    """uint8 [H,W]: 0 background, 1 target, 255 (`IGNORE`) not counted."""
+    """uint8 [H,W]: 0 background, 1 target, 255 (`IGNORE`) not counted; for an answer in words alone, all of it."""
+    masks: list[np.ndarray] | None = None
+    """For an answer with several masks, each of them in the order of its `{seg}`; `mask` is their union."""
+    instances: list[np.ndarray] | None = None
+    """The objects that `mask` is the union of, as `mask` each, where the set tells them apart."""
+    earlier: Sequence[tuple[str, str]] = ()
+    """What was asked and answered about the picture before, in words."""
+    wording: str | None = None
+    """Chooses among the wordings of question and answer (`prompts`); None: always the same ones."""
 
 
 class Reason(str):

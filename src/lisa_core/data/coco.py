@@ -49,7 +49,10 @@ class CocoReader(Reader):
     def painted(self, index: int, image: Image.Image) -> Example:
         """See `Reader`."""
         sample, (entry, annotations) = self.samples[index], self._targets[index]
-        return Example(sample, image, self._file.paint(annotations, image, entry))
+        mask = self._file.paint(annotations, image, entry)
+        single = [annotation for annotation in annotations if not annotation.get("iscrowd")]
+        objects = [mask] if len(annotations) == 1 else [self._file.paint([one], image, entry) for one in single]
+        return Example(sample, image, mask, instances=objects)
 
     def annotation_file(self) -> Path:
         """The JSON of the split; raises `DataError` when there is none."""

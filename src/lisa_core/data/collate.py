@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from lisa_core.config import ModelConfig
 from lisa_core.data.base import Example
 from lisa_core.feature_cache import PictureStores
-from lisa_core.prompts import answer, question
+from lisa_core.prompts import Dialogue, answer, declines, nothing, question, several_masks
 from lisa_core.sam import SamSize, sam_pixels
-from lisa_core.text import plain_words
+from lisa_core.text import plain_question, plain_words
 from lisa_core.types import IGNORE
 from lisa_core.vlm import VLM, Batch
 
@@ -50,7 +50,7 @@ class Collator:
 
         Special tokens among the words of a question are read as words; those of an answer stay what they are.
         """
-        questions = [plain_words(self.vlm.tokenizer, text) for text in questions]
+        questions = [plain_question(self.vlm.tokenizer, text) for text in questions]
         known = self.stores.read(images)
         joint = self.config.fusion == "joint"
         batch: Batch
@@ -71,24 +71,64 @@ class Collator:
         """A training batch of N examples.
 
         Returns:
-            the inputs; `targets` and `valid`, float [N,s,s] with s = `sam.mask_size`: the share of each cell that is
-            target, and that counts; `sample_ids`.
+            the inputs; `targets` and `valid`, float [M,s,s] with s = `sam.mask_size`: the share of each cell that is
+            target, and that counts; `seg_row`, int64 [M]: the row whose answer draws it; `sample_ids` and `datasets`,
+            N names each. M is N, unless answers have several masks or none.
         """
         images, index = unique_images(examples)
+        several = self.config.fusion == "joint"
         batch = self.inputs(
             images,
-            [question(example.sample.text, example.sample.is_sentence) for example in examples],
-            [answer(self._explanation(example)) for example in examples],
+            [self._question(example) for example in examples],
+            [self.answer_of(example) for example in examples],
             index,
         )
-        targets, valid = zip(*(target_raster(example.mask, self.sam.mask_size) for example in examples))
-        batch["targets"], batch["valid"] = torch.stack(targets), torch.stack(valid)
+        masks = [(row, mask) for row, example in enumerate(examples) for mask in targets_of(example, several)]
+        rasters = [target_raster(mask, self.sam.mask_size) for _, mask in masks]
+        none = torch.zeros(0, self.sam.mask_size, self.sam.mask_size)
+        batch["targets"] = torch.stack([target for target, _ in rasters]) if masks else none
+        batch["valid"] = torch.stack([valid for _, valid in rasters]) if masks else none
+        batch["seg_row"] = torch.tensor([row for row, _ in masks], dtype=torch.int64)
         batch["sample_ids"] = [example.sample.id for example in examples]
+        batch["datasets"] = [example.sample.dataset for example in examples]
         return batch
 
-    def _explanation(self, example: Example) -> str | None:
+    def _question(self, example: Example) -> str:
+        sample = example.sample
+        explains = sample.kind == "mask" and sample.answer is not None
+        asked = sample.text
+        if sample.kind != "text":
+            asked = question(asked, sample.is_sentence, example.wording, explains)
+        return Dialogue(asked, example.earlier) if example.earlier else asked
+
+    def answer_of(self, example: Example) -> str:
+        """The assistant turn that an example teaches."""
         words = example.sample.answer
-        return None if words is None else plain_words(self.vlm.tokenizer, words)
+        words = None if words is None else plain_words(self.vlm.tokenizer, words)
+        if example.sample.kind == "text":
+            return words or ""
+        if example.sample.kind == "masks":
+            return several_masks(words, len(targets_of(example, several=True)))
+        if example.wording is not None and _declines(example):
+            return nothing(example.wording)
+        return answer(words, example.wording)
+
+
+def targets_of(example: Example, several: bool) -> list[np.ndarray]:
+    """The masks that an example's answer draws, uint8 [H,W] each.
+
+    Args:
+        example: decoded.
+        several: whether an answer may draw more than one; else it draws their union.
+    """
+    if example.sample.kind == "text" or (several and _declines(example)):
+        return []
+    return example.masks if several and example.sample.kind == "masks" and example.masks else [example.mask]
+
+
+def _declines(example: Example) -> bool:
+    """Whether the answer says in words that there is no such object."""
+    return example.sample.kind == "mask" and example.sample.no_target and declines(example.wording)
 
 
 def unique_images(examples: Sequence[Example]) -> tuple[list[Image.Image], list[int]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from PIL import Image
+
+from lisa_core.data.base import Example
 from lisa_core.data.refer import Refer
 from lisa_core.errors import DataError
 
@@ -12,12 +15,19 @@ from lisa_core.errors import DataError
 class GRefer(Refer):
     """The REFER layout with lists of objects: the mask is their union, `[-1]` means that nothing is referred to.
 
-    A sample without a target has an empty mask and `no_target`; `instance_masks` gives the objects one by one.
+    A sample without a target has an empty mask and `no_target`; `Example.instances` are the objects one by one.
     """
 
     name = "grefcoco"
     layout: ClassVar[str] = "grefs(unc).json and instances.json"
     prefix = "grefs"
+
+    def painted(self, index: int, image: Image.Image) -> Example:
+        """See `Reader`."""
+        example = super().painted(index, image)
+        entry, annotations = self._targets[index]
+        example.instances = [self._file.paint([annotation], image, entry) for annotation in annotations]
+        return example
 
     def _annotations(self, reference: dict[str, Any], where: str, path: Path) -> list[dict[str, Any]]:
         keys = reference.get("ann_id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from lisa_core.config import TrainConfig
 from lisa_core.data.augmentation import Augmenter
 from lisa_core.data.base import Example, Sample, SegmentationDataset, group_by_image
 from lisa_core.data.collate import Collator
+from lisa_core.data.mixture import Mixture, first_samples, mixed
+from lisa_core.data.rates import Rates
 from lisa_core.data.sampler import Draw, DrawSampler, SentenceBatchSampler
 from lisa_core.errors import DataError
 from lisa_core.vlm import Batch
@@ -28,11 +31,15 @@ class _Decoded(Dataset[Example | str]):
     def __init__(self, dataset: SegmentationDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, index: int) -> Example | str:
+    def __getitem__(self, draw: int | Draw) -> Example | str:
         try:
-            return self.dataset.load(index)
+            return self.dataset.load(draw if isinstance(draw, int) else draw.index)
         except DataError as error:
             return str(error)
+
+    def __getitems__(self, draws: Sequence[int | Draw]) -> list[Example | str]:
+        """What a DataLoader asks for a batch."""
+        return [self[draw] for draw in draws]
 
 
 class _Augmented(Dataset[Example | str]):
@@ -47,6 +54,27 @@ class _Augmented(Dataset[Example | str]):
     def __getitems__(self, draws: list[Draw]) -> list[Example | str]:
         """What a DataLoader asks for a batch."""
         return self.augmenter.load(draws)
+
+
+class _Worded(Dataset[Example | str]):
+    """Examples whose question and answer are worded by their place in the run's order."""
+
+    def __init__(self, inner: _Decoded | _Augmented, seed: int) -> None:
+        self.inner = inner
+        self.seed = seed
+
+    def __getitem__(self, draw: Draw) -> Example | str:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: list[Draw]) -> list[Example | str]:
+        """What a DataLoader asks for a batch."""
+        items = self.inner.__getitems__(draws)
+        return [self._worded(item, draw) for item, draw in zip(items, draws)]
+
+    def _worded(self, item: Example | str, draw: Draw) -> Example | str:
+        if isinstance(item, str):
+            return item
+        return replace(item, wording=f"{self.seed}/{draw.epoch}/{draw.step}/{draw.index}")
 
 
 class _SkippingCollator:
@@ -70,10 +98,11 @@ def train_loader(
     `batch["skipped"]` holds a line for each sample that could not be decoded, whatever `on_error` says: what follows
     from it is for the caller to decide. A batch none of whose samples could be decoded holds nothing else.
     """
-    groups = group_by_image(dataset.samples[: config.data.max_train_samples])
+    groups, rates = _groups(dataset, config, world_size)
     probabilities = config.augmentation.probabilities
     augmented = any(probabilities.values())
-    sampler = (DrawSampler if augmented else SentenceBatchSampler)(
+    varied = config.data.prompt_style == "varied"
+    sampler = (DrawSampler if augmented or varied else SentenceBatchSampler)(
         groups,
         config.data.batch_size,
         config.data.sentences_per_image,
@@ -82,10 +111,13 @@ def train_loader(
         rank,
         world_size,
         _bucket_numbers(dataset, groups, config.data.bucket),
+        rates,
     )
-    augmenter = Augmenter(dataset, probabilities, config.optim.seed, config.data.max_train_samples)
+    count = len(first_samples(dataset, config.data.max_train_samples))
+    augmenter = Augmenter(dataset, probabilities, config.optim.seed, count)
+    examples: _Decoded | _Augmented = _Augmented(augmenter) if augmented else _Decoded(dataset)
     return DataLoader(
-        _Augmented(augmenter) if augmented else _Decoded(dataset),
+        _Worded(examples, config.optim.seed) if varied else examples,
         batch_sampler=sampler,
         collate_fn=_SkippingCollator(collator),
         num_workers=config.data.num_workers,
@@ -94,6 +126,16 @@ def train_loader(
         # often a loader was started.
         generator=torch.Generator(),
     )
+
+
+def _groups(dataset: SegmentationDataset, config: TrainConfig, world_size: int) -> tuple[list[list[int]], Rates | None]:
+    """Sample indices by picture, and what decides how often each comes if that is not once an epoch."""
+    data = config.data
+    rates = [source.rate for source in data.sources if source.rate is not None] if isinstance(dataset, Mixture) else []
+    if not isinstance(dataset, Mixture) or not rates:
+        return group_by_image(first_samples(dataset, data.max_train_samples)), None
+    step_size = data.batch_size * config.optim.gradient_accumulation_steps * world_size
+    return mixed(dataset, rates, None if data.steps_per_epoch is None else data.steps_per_epoch * step_size)
 
 
 def _bucket_numbers(dataset: SegmentationDataset, groups: Sequence[Sequence[int]], bucket: str) -> list[float] | None:

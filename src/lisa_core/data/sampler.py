@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lisa_core.data.rates import Rates
+
 _MEGABATCH = 50  # batches among which what is alike is sought: enough to find some, few enough to stay random
 
 
@@ -30,6 +32,7 @@ class SentenceBatchSampler:
         rank: which process this is.
         world_size: of how many.
         bucket_by: for each group a number, if groups with like numbers are to stand in the same batches.
+        rates: decides what an epoch holds, if that is not every sample once.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class SentenceBatchSampler:
         rank: int = 0,
         world_size: int = 1,
         bucket_by: Sequence[float] | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self.groups = groups
         self.batch_size = batch_size
@@ -51,12 +55,15 @@ class SentenceBatchSampler:
         self.rank = rank
         self.world_size = world_size
         self.bucket_by = bucket_by
+        self.rates = rates
         self.epoch = 0
         self.first_step = 0
 
     @property
     def samples(self) -> int:
         """Samples an epoch."""
+        if self.rates is not None:
+            return self.rates.draws
         return sum(len(group) for group in self.groups)
 
     @property
@@ -90,15 +97,20 @@ class SentenceBatchSampler:
     def _order(self) -> list[Any]:
         """All samples in the order of this epoch."""
         shuffle = random.Random(f"{self.seed}/{self.epoch}")
+        most = min(self.sentences_per_image, self.batch_size)
         chunks: list[tuple[int, list[int]]] = []
-        for picture, group in enumerate(self.groups):
-            shuffled = shuffle.sample(list(group), len(group))
-            step = min(self.sentences_per_image, self.batch_size)
-            chunks += [(picture, shuffled[start : start + step]) for start in range(0, len(shuffled), step)]
-        shuffle.shuffle(chunks)
+        if self.rates is not None:
+            chunks = self.rates.chunks(self.seed, self.epoch, most)
+        else:
+            for picture, group in enumerate(self.groups):
+                shuffled = shuffle.sample(list(group), len(group))
+                chunks += [(picture, shuffled[start : start + most]) for start in range(0, len(shuffled), most)]
+            shuffle.shuffle(chunks)
         if self.bucket_by is not None:
             chunks = self._bucketed(chunks, shuffle)
-        return [index for _, chunk in _apart(chunks) for index in chunk]
+        if self.rates is None:  # else the order within a dataset is not to be touched
+            chunks = _apart(chunks)
+        return [index for _, chunk in chunks for index in chunk]
 
     def _bucketed(self, chunks: list[tuple[int, list[int]]], shuffle: random.Random) -> list[tuple[int, list[int]]]:
         """The chunks sorted within stretches of many batches, and runs of about a batch of them shuffled again."""
@@ -147,7 +159,7 @@ class DrawSampler(SentenceBatchSampler):
         for start in range(0, len(order), self.step_size):
             step = order[start : start + self.step_size]
             members: dict[int, list[int]] = defaultdict(list)
-            for index in sorted(step):
+            for index in sorted(set(step)):
                 members[picture[index]].append(index)
             number = start // self.step_size
             draws += [Draw(index, tuple(members[picture[index]]), self.epoch, number) for index in step]

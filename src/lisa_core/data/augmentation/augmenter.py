@@ -79,8 +79,12 @@ class Augmenter:
             examples: all of one picture.
             key: every change has its own random numbers, which follow from this and its name.
             own: samples that give no object to paste.
+
+        A picture with answers in words alone, or of several masks, stays as it is: nothing here reads their answers.
         """
         current = list(examples)
+        if any(example.sample.kind != "mask" for example in examples):
+            return current
         for name in ("copy_paste", "flip", "crop", "scale_jitter", "colour"):
             rng = Random(f"{key}/{name}")
             if rng.random() >= self.probabilities.get(name, 0.0):
@@ -101,8 +105,10 @@ class Augmenter:
         for _ in range(_CANDIDATES if nouns is not None else 0):
             index = rng.randrange(self.count)
             sample = self.dataset.samples[index]
+            if index in own or sample.kind != "mask" or sample.image_path == path:
+                continue
             # A reader may tell the text only when it decodes.
-            if index in own or sample.image_path == path or (sample.text and not may_give(sample, nouns or [])):
+            if sample.text and not may_give(sample, nouns or []):
                 continue
             if decoded == _DECODED:
                 return

@@ -23,8 +23,8 @@ def texts(examples: Sequence[Example]) -> Iterator[str]:
 
 
 def changed(examples: Sequence[Example], image: Image.Image, masks: Sequence[np.ndarray]) -> list[Example]:
-    """The same sentences about another picture, which they all share."""
-    return [replace(example, image=image, mask=mask) for example, mask in zip(examples, masks)]
+    """The same sentences about another picture, which they all share; its objects are not told apart any more."""
+    return [replace(example, image=image, mask=mask, instances=None) for example, mask in zip(examples, masks)]
 
 
 def targets_box(examples: Sequence[Example]) -> Box | None:
