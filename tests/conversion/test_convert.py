@@ -250,3 +250,16 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
         "out",
         "set",
     ]
+
+
+@pytest.mark.parametrize("write", [builders.write_llava_instruct, builders.write_muse])
+def test_what_is_no_mask_for_a_sentence_is_not_converted(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "in")
+    with pytest.raises(ConfigError, match="cannot hold: leave it as it is"):
+        convert_dataset(tmp_path / "in", tmp_path / "out", "jsonl")
+    assert not (tmp_path / "out").exists()
+
+
+def test_answers_in_words_alone_are_no_faults(tmp_path: Path) -> None:
+    builders.write_llava_instruct(tmp_path)
+    assert check_dataset(tmp_path).faults == []

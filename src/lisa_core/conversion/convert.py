@@ -144,6 +144,11 @@ def _write(dataset: Dataset, writer: Writer, result: Conversion, on_error: OnErr
                 raise DataError(lines[0])
             if opened.dataset is None:
                 continue
+            if any(sample.kind != "mask" for sample in opened.dataset.samples):
+                raise ConfigError(
+                    f"{dataset.root} has answers in words alone or several targets in one answer, which formats of one "
+                    "mask a sentence cannot hold: leave it as it is"
+                )
             first = open_dataset(dataset.root, opened.split, "first", on_error="skip", format=dataset.format)
             firsts = {sample.id for sample in first.samples}
             del first
