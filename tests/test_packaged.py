@@ -178,7 +178,10 @@ def test_the_recipe_s_settings_are_settings(recipe, tmp_path):
     config = resolve({"data": "scenes"}, str(tmp_path / "train.yaml")).config
     config.validate()
     assert (config.model.vlm, config.model.vlm_model_name) == ("clip-llm", "tiny")
-    assert set(found["scenes"]) == {"train", "val", "test", "seed"} and found["scenes"]["seed"] != recipe.DEMO["seed"]
+    assert (
+        set(found["scenes"]) == {"train", "val", "test", "seed", "comparing"}
+        and found["scenes"]["seed"] != recipe.DEMO["seed"]
+    )
 
 
 def test_the_recipe_rounds_what_can_be_rounded(recipe, tmp_path):
