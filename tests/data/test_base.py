@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import io
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lisa_core.data import Sample, group_by_image, load_image
+from lisa_core.data.base import Reason
 from lisa_core.errors import DataError
 
 
@@ -104,3 +107,9 @@ def test_a_damaged_file_is_read_or_named_never_a_crash(tmp_path: Path, at: int, 
         assert load_image(path).mode == "RGB"
     except DataError as error:
         assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_the_reason_for_leaving_something_out_can_be_copied_and_sent():
+    reason = Reason.of(DataError("a.jpg is gone", "missing-image"))
+    for copied in (copy.deepcopy(reason), pickle.loads(pickle.dumps(reason))):
+        assert copied == "a.jpg is gone" and copied.kind == "missing-image" and type(copied) is Reason

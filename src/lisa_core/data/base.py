@@ -74,11 +74,20 @@ class Reason(str):
 
     kind: str
 
-    def __new__(cls, error: DataError) -> Reason:
-        """Of the error that was raised."""
-        reason = super().__new__(cls, str(error))
-        reason.kind = error.kind
+    def __new__(cls, text: str, kind: str) -> Reason:
+        """The line, and the kind of the fault."""
+        reason = super().__new__(cls, text)
+        reason.kind = kind
         return reason
+
+    def __getnewargs__(self) -> tuple[str, str]:
+        """What a copy is made of."""
+        return str(self), self.kind
+
+    @classmethod
+    def of(cls, error: DataError) -> Reason:
+        """Of the error that was raised."""
+        return cls(str(error), error.kind)
 
 
 class NoSplitError(DataError):

@@ -43,7 +43,7 @@ class CocoReader(Reader):
             try:
                 file.check_annotation(key)
             except DataError as error:
-                self.doubts.append((path, Reason(error)))
+                self.doubts.append((path, Reason.of(error)))
         file.release()
 
     def painted(self, index: int, image: Image.Image) -> Example:

@@ -65,7 +65,7 @@ class HFDatasets(SegmentationDataset):
             except DataError as error:
                 if on_error == "fail":
                     raise
-                self.skipped.append((where, Reason(error)))
+                self.skipped.append((where, Reason.of(error)))
         if not self.samples:
             hint = f" ({self.skipped[0][1]})" if self.skipped else ""
             message = f"{self.source} has no usable row in split '{split}'{hint}: correct the column mapping."

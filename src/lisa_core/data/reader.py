@@ -85,7 +85,7 @@ class Reader(SegmentationDataset):
         except DataError as error:
             if self._on_error == "fail":
                 raise
-            self.skipped.append((path, Reason(error)))
+            self.skipped.append((path, Reason.of(error)))
 
     def no_split(self) -> NoSplitError:
         """The error of a split that is not there."""

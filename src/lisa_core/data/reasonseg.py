@@ -142,4 +142,4 @@ class ReasonSeg(SegmentationDataset):
         """Raise the error, or note it when faulty files are to be skipped."""
         if self._on_error == "fail":
             raise error
-        self.skipped.append((path, Reason(error)))
+        self.skipped.append((path, Reason.of(error)))
