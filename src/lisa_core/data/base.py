@@ -80,9 +80,9 @@ class Reason(str):
         reason.kind = kind
         return reason
 
-    def __getnewargs__(self) -> tuple[str, str]:
+    def __reduce__(self) -> tuple[type[Reason], tuple[str, str]]:
         """What a copy is made of."""
-        return str(self), self.kind
+        return Reason, (str(self), self.kind)
 
     @classmethod
     def of(cls, error: DataError) -> Reason:
