@@ -144,3 +144,15 @@ def test_an_open_gate_reads_the_patches_that_are_there() -> None:
     some = connector(words, mask, patches, there)
     torch.testing.assert_close(some, connector(words, mask, patches[:, :5]))
     assert not torch.allclose(some, connector(words, mask, patches), atol=1e-3)
+
+
+def test_sentences_about_one_picture_read_its_patches_once() -> None:
+    torch.manual_seed(0)
+    connector = TextSAMConnector(24, 16, 4, reads_patches=True)
+    assert connector.gate is not None
+    torch.nn.init.ones_(connector.gate)
+    words, mask = torch.randn(3, 6, 24), torch.ones(3, 6, dtype=torch.bool)
+    patches, there = torch.randn(2, 9, 24), torch.arange(9)[None] < torch.tensor([[9], [5]])
+    index = torch.tensor([1, 0, 1])
+    shared = connector(words, mask, patches, there, index)
+    torch.testing.assert_close(shared, connector(words, mask, patches[index], there[index]))

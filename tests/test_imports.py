@@ -19,7 +19,7 @@ PLUGIN_FILES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 # From the bottom up. A module may import what stands in its own line or further up this list, never further down;
 # a package (`data`) stands for all its modules.
 LAYERS = """
-errors packaged run_files run_log types
+durable errors packaged position run_files run_log types
 formats hookspecs settings
 mixing model_config
 config discovery registry

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lisa_core.listening import centre_blob, largest_object, listening_by_sentence, listening_pairs
+from lisa_core.listening import centre_blob, compare_sentences, largest_object, listening_pairs
 from lisa_core.metrics import IGNORE, MetricAccumulator
 
 
@@ -29,7 +29,8 @@ def test_listening_perfect_swapped_deaf_and_silent() -> None:
 def test_listening_of_each_sentence_adds_up() -> None:
     targets = [square(0), square(4), square(8)]
     truths = [target == 1 for target in targets]
-    assert listening_by_sentence([truths[0], truths[0], truths[2]], targets) == [(2, 2), (0, 2), (2, 2)]
+    compared = compare_sentences([truths[0], truths[0], truths[2]], targets)
+    assert [(one.hits, one.pairs) for one in compared] == [(2, 2), (0, 2), (2, 2)]
 
 
 def test_listening_tie_between_both_objects_is_a_miss() -> None:

@@ -58,7 +58,7 @@ def halve(path: Path) -> int:
     import torch
     from safetensors.torch import load_file, save_file
 
-    from lisa_core.checkpoint import finish
+    from lisa_core.durable import finish
 
     found = load_file(path)
     rounded = {name: value.half() if value.dtype == torch.float32 else value for name, value in found.items()}

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from lisa_core.build import build_model, source_names
 from lisa_core.discovery import one_line
+from lisa_core.durable import finish, sync
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.loading import safetensors_only
 from lisa_core.model import LisaModel
@@ -397,23 +397,3 @@ def whole(value: Tensor) -> Tensor:
         with GatheredParameters(value):
             return value.detach().cpu().clone()
     return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def finish(path: Path) -> None:
-    """Give a new file the mode that new files have, as safetensors keeps its own for the owner alone; then `sync`."""
-    if path.is_file() and not path.is_symlink():
-        mask = os.umask(0)
-        os.umask(mask)
-        path.chmod(0o666 & ~mask)
-    sync(path)
-
-
-def sync(path: Path) -> None:
-    """Make sure that a file's bytes, or a folder's names, are on the disk before anything relies on it."""
-    if path.is_dir() and sys.platform == "win32":
-        return  # folders cannot be opened there
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

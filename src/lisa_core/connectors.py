@@ -52,15 +52,21 @@ class TextSAMConnector(nn.Module):
         self.num_heads = num_heads
 
     def forward(
-        self, context: Tensor, mask: Tensor, patches: Tensor | None = None, patch_mask: Tensor | None = None
+        self,
+        context: Tensor,
+        mask: Tensor,
+        patches: Tensor | None = None,
+        patch_mask: Tensor | None = None,
+        image_index: Tensor | None = None,
     ) -> Tensor:
         """Read prompts out of a context.
 
         Args:
             context: states of the words, or the one at `[SEG]`, float [M,L,Dt].
             mask: bool [M,L], True where the context counts; every row needs one True.
-            patches: projected patches, float [M,N,Dt].
-            patch_mask: bool [M,N], True where there are patches; None: everywhere.
+            patches: projected patches of U pictures, float [U,N,Dt].
+            patch_mask: bool [U,N], True where there are patches; None: everywhere.
+            image_index: int64 [M], the picture each context is about; None: U is M, in the same order.
 
         Returns:
             float [M,Q,prompt_dim].
@@ -71,15 +77,18 @@ class TextSAMConnector(nn.Module):
             weight = mask[..., None].to(values.dtype)
             prompts = prompts + (values * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         if patches is not None and self.gate is not None:
-            prompts = prompts + self.gate.tanh() * self._read(self.context(patches), patch_mask)
+            prompts = prompts + self.gate.tanh() * self._read(self.context(patches), patch_mask, image_index)
         return prompts + self.feed_forward(self.norm(prompts))
 
-    def _read(self, values: Tensor, mask: Tensor | None) -> Tensor:
-        """What each query attends to, [M,Q,C]."""
+    def _read(self, values: Tensor, mask: Tensor | None, index: Tensor | None = None) -> Tensor:
+        """What each query attends to in the rows of `values` that `index` names, all by default; [M,Q,C]."""
+        keys, values = self._heads(self.key(values)), self._heads(values)
+        if index is not None:  # after the projections, which are the same for all sentences about a picture
+            keys, values, mask = keys[index], values[index], None if mask is None else mask[index]
         read = F.scaled_dot_product_attention(
-            self._heads(self.query(self.queries.expand(len(values), -1, -1))),
-            self._heads(self.key(values)),
-            self._heads(values),
+            self._heads(self.query(self.queries)[None]).expand(len(values), -1, -1, -1),
+            keys,
+            values,
             attn_mask=None if mask is None else mask[:, None, None, :],
         )
         return read.transpose(1, 2).flatten(2)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lisa_core.errors import ConfigError
 from lisa_core.feature_cache import EncoderCache, FeatureStore, PictureStores, TextStates, fingerprint
+from lisa_core.levers import is_frozen
 from lisa_core.model import LisaModel
 from lisa_core.vlm import VLM
 
@@ -57,8 +58,3 @@ def _prepared_picture(vlm: VLM) -> dict[str, Tensor]:
     values = np.random.default_rng(0).integers(0, 256, (61, 97, 3), dtype=np.uint8)
     batch = vlm.preprocess([Image.fromarray(values)], [""], joint=False)
     return {key: value for key, value in batch.items() if isinstance(value, Tensor) and not key.startswith("text_")}
-
-
-def is_frozen(part: nn.Module) -> bool:
-    """Whether none of a module's weights trains."""
-    return not any(parameter.requires_grad for parameter in part.parameters())

@@ -11,11 +11,12 @@ from huggingface_hub import HfApi, constants, get_token, snapshot_download
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from lisa_core.checkpoint import META_FILE, VLM_FOLDER, WEIGHTS_FILE, find_checkpoint, vet_checkpoint
+from lisa_core.durable import put_in_place
 from lisa_core.errors import CheckpointError
 from lisa_core.export import is_exported
 from lisa_core.hub_errors import hub_errors, unreachable
 from lisa_core.packaged import model_folder
-from lisa_core.staging import put_in_place, staged, target
+from lisa_core.staging import staged, target
 from lisa_core.standalone import CARD_FILE, SAM_FILE, Say
 from lisa_core.vetting import DATA_SUFFIXES, names_outside
 

@@ -89,9 +89,14 @@ def offload(vlm: VLM, device: torch.device) -> list[nn.Module]:
     from accelerate import cpu_offload
 
     parts = [part for part in (vlm.vision_tower, vlm.language_model) if part is not None]
-    frozen = [part for part in parts if not any(parameter.requires_grad for parameter in part.parameters())]
+    frozen = [part for part in parts if is_frozen(part)]
     if not frozen:
         raise ConfigError("--cpu-offload moves only what is frozen: add --vlm-freeze, or --tune-vision freeze")
     for part in frozen:
         cpu_offload(part, execution_device=device)
     return frozen
+
+
+def is_frozen(part: nn.Module) -> bool:
+    """Whether none of a module's weights trains."""
+    return not any(parameter.requires_grad for parameter in part.parameters())

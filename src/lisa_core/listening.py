@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,37 +34,44 @@ def listening_pairs(preds: Sequence[np.ndarray], targets: Sequence[np.ndarray]) 
     Raises:
         ValueError: the two lists differ in length, or as `intersection_union`.
     """
-    counts = listening_by_sentence(preds, targets)
-    return sum(hits for hits, _ in counts), sum(pairs for _, pairs in counts)
+    compared = compare_sentences(preds, targets)
+    return sum(one.hits for one in compared), sum(one.pairs for one in compared)
 
 
-def listening_by_sentence(preds: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """For each sentence a, the hits and pairs (a, b) that it is the first of; see `listening_pairs`."""
+@dataclass(frozen=True)
+class Compared:
+    """A sentence's mask beside those of the other sentences of its picture that are about other objects."""
+
+    hits: int
+    """Pairs (this sentence, another) that are hits; see `listening_pairs`."""
+    pairs: int
+    """Such pairs, 0 if the picture has no other object."""
+    swapped: float | None
+    """Mean IoU of its truth with the masks drawn for the others: what it scores when its sentence is exchanged for one
+    that means something else. Near 0 for a model that goes by the words, as good as its own for one that does not. None
+    without others."""
+
+
+def compare_sentences(preds: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> list[Compared]:
+    """Each sentence of ONE picture against the others; args and errors as for `listening_pairs`."""
     if len(preds) != len(targets):
         raise ValueError(f"{len(preds)} predictions do not go with {len(targets)} targets")
-    counts = []
-    for a, target_a in enumerate(targets):
-        others = [b for b, target_b in enumerate(targets) if a != b and _different_objects(target_a, target_b)]
-        own = iou(preds[a], target_a) if others else 0.0
-        counts.append((sum(own > iou(preds[a], targets[b]) for b in others), len(others)))
-    return counts
-
-
-def swapped_ious(preds: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> list[float | None]:
-    """For each sentence of ONE picture, the mean IoU of its truth with the masks drawn for sentences about others.
-
-    What a mask scores when its sentence is exchanged for one that means something else: near 0 for a model that goes by
-    the words, as good as its own for one that does not. None for a sentence whose picture has no other object.
-
-    Args and errors as for `listening_pairs`.
-    """
-    if len(preds) != len(targets):
-        raise ValueError(f"{len(preds)} predictions do not go with {len(targets)} targets")
-    means: list[float | None] = []
-    for a, target in enumerate(targets):
-        others = [b for b, other in enumerate(targets) if a != b and _different_objects(target, other)]
-        means.append(math.fsum(iou(preds[b], target) for b in others) / len(others) if others else None)
-    return means
+    count = range(len(targets))
+    others = [[b for b in count if a != b and _different_objects(targets[a], targets[b])] for a in count]
+    # Of mask a with the truths of the others; seen from b, what b's truth has of mask a.
+    across = [{b: iou(preds[a], targets[b]) for b in others[a]} for a in count]
+    compared = []
+    for a in count:
+        own = iou(preds[a], targets[a]) if others[a] else 0.0
+        exchanged = [across[b][a] for b in others[a]]
+        compared.append(
+            Compared(
+                hits=sum(own > value for value in across[a].values()),
+                pairs=len(others[a]),
+                swapped=math.fsum(exchanged) / len(exchanged) if exchanged else None,
+            )
+        )
+    return compared
 
 
 def centre_blob(h: int, w: int) -> np.ndarray:

@@ -209,11 +209,9 @@ class LisaModel(nn.Module):
 
     def _late_prompts(self, batch: Batch, features: ImageFeatures) -> tuple[Tensor, Tensor]:
         assert self.image_text is not None
-        images = batch["image_index"]
-        text = self._text_states(batch)
-        vision = self.image_text(features.sequence.float())[images]
-        seen = None if features.mask is None else features.mask[images]
-        prompts = self.text_sam(text, batch["text_attention_mask"].bool(), vision, seen)
+        vision = self.image_text(features.sequence.float())
+        mask = batch["text_attention_mask"].bool()
+        prompts = self.text_sam(self._text_states(batch), mask, vision, features.mask, batch["image_index"])
         return prompts, torch.arange(len(prompts), device=prompts.device)
 
 

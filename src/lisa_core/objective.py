@@ -62,11 +62,12 @@ def loss_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], T
 
 
 def _mask_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], Tensor]:
+    _check_order(output, batch)
     rows = output.rows
     logits = output.mask_logits.float()
     size = min(logits.shape[-1], batch["targets"].shape[-1])
     logits = _at(logits, size)
-    target, valid = _targets(output, batch, size)
+    target, valid = pool_targets(batch["targets"], batch["valid"], size)
     iou = soft_iou(logits, target, valid)
     terms = {
         "bce": summed(bce_per_mask(logits, target, valid), rows),
@@ -75,7 +76,7 @@ def _mask_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], 
     }
     if output.similarity_logits is not None:
         similarity = output.similarity_logits.float()
-        target, valid = _targets(output, batch, similarity.shape[-1])
+        target, valid = pool_targets(batch["targets"], batch["valid"], similarity.shape[-1])
         each = bce_per_mask(similarity, target, valid) + dice_per_mask(similarity, target, valid)
         terms["similarity"] = summed(each, rows)
         images = batch["image_index"][rows]
@@ -94,12 +95,11 @@ def _no_masks(output: LisaOutput) -> tuple[dict[str, LossTerm], Tensor]:
     return {name: LossTerm(nothing, 0.0, none, output.rows[:0]) for name in names}, none
 
 
-def _targets(output: LisaOutput, batch: Batch, size: int) -> tuple[Tensor, Tensor]:
-    """Target and valid share of each mask, both [M,size,size]; they stand in the order of the masks."""
+def _check_order(output: LisaOutput, batch: Batch) -> None:
+    """Raise ValueError unless the targets stand in the order of the masks."""
     seg_row = batch["seg_row"] if "seg_row" in batch else torch.arange(len(batch["targets"]), device=output.rows.device)
     if not torch.equal(output.rows, seg_row):
         raise ValueError(f"masks of the rows {output.rows.tolist()} have targets of the rows {seg_row.tolist()}")
-    return pool_targets(batch["targets"], batch["valid"], size)
 
 
 def _at(logits: Tensor, size: int) -> Tensor:

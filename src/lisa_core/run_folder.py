@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lisa_core.checkpoint import META_FILE, sync
+from lisa_core.checkpoint import META_FILE
+from lisa_core.durable import sync
 from lisa_core.errors import ConfigError
 from lisa_core.run_files import BEST, CHECKPOINTS, CONFIG_FILE, LAST, METRICS_FILE
 from lisa_core.training_state import STATE_FOLDER

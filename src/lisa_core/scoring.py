@@ -9,7 +9,7 @@ import numpy as np
 
 from lisa_core.boundary import boundary_counts
 from lisa_core.data.base import Example
-from lisa_core.listening import centre_blob, largest_object, listening_by_sentence, swapped_ious
+from lisa_core.listening import centre_blob, compare_sentences, largest_object
 from lisa_core.matching import InstanceCounts, match_instances
 from lisa_core.metrics import intersection_union, iou, truth_of
 from lisa_core.records import SampleRecord
@@ -50,11 +50,10 @@ def score_picture(
         ValueError: if a mask is not bool, or not of its picture's size.
     """
     truths = [example.mask for example in examples]
-    masks = [one.mask for one in drawn]
-    listening, swapped = listening_by_sentence(masks, truths), swapped_ious(masks, truths)
+    compared = compare_sentences([one.mask for one in drawn], truths)
     largest, blob = largest_object(truths), centre_blob(*truths[0].shape)
     records = []
-    for example, one, index, (hits, pairs), exchanged in zip(examples, drawn, indices, listening, swapped):
+    for example, one, index, beside in zip(examples, drawn, indices, compared):
         truth, sample = example.mask, example.sample
         counted = truth != IGNORE
         intersection, union = intersection_union(one.mask, truth)
@@ -62,8 +61,8 @@ def score_picture(
         blind = {"centre_blob": iou(blob, truth), "largest_object": iou(largest, truth)}
         if blank is not None:
             blind["blank"] = iou(blank.mask, truth)
-        if exchanged is not None:
-            blind["swapped"] = exchanged
+        if beside.swapped is not None:
+            blind["swapped"] = beside.swapped
         records.append(
             SampleRecord(
                 index=index,
@@ -82,8 +81,8 @@ def score_picture(
                 answered=one.answered,
                 boundary_intersection=edges[0],
                 boundary_union=edges[1],
-                listening_hits=hits,
-                listening_pairs=pairs,
+                listening_hits=beside.hits,
+                listening_pairs=beside.pairs,
                 blind=blind,
                 instances=_instances(example, one),
             )

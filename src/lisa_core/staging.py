@@ -13,8 +13,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from lisa_core.checkpoint import META_FILE, VLM_FOLDER, WEIGHTS_FILE, finish, sync
+from lisa_core.checkpoint import META_FILE, VLM_FOLDER, WEIGHTS_FILE
 from lisa_core.discovery import one_line
+from lisa_core.durable import finish, put_in_place
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.standalone import CARD_FILE, SAM_FILE
 from lisa_core.vetting import DATA_SUFFIXES
@@ -118,22 +119,6 @@ def staged(out: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-
-
-def put_in_place(stage: Path, out: Path) -> None:
-    """Let a finished folder take the place of an older one; the older one is back if that fails."""
-    if not out.exists():
-        stage.rename(out)
-    else:
-        old = out.with_name(f"{stage.name}.old")
-        out.rename(old)
-        try:
-            stage.rename(out)
-        except BaseException:
-            old.rename(out)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    sync(out.parent)
 
 
 def size_of(folder: Path) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lisa_core.config import TrainConfig
 from lisa_core.errors import ConfigError
+from lisa_core.levers import is_frozen
 from lisa_core.model import LisaModel
 
 WEIGHTS = ("vision_tower", "language_model", "projector", "sam", "connectors", "quantized", "lora")
@@ -67,7 +68,7 @@ def offloaded_memory(model: LisaModel) -> dict[str, tuple[int, int]]:
     found = {}
     for name in ("vision_tower", "language_model"):
         part = getattr(model.vlm, name)
-        if part is not None and not any(parameter.requires_grad for parameter in part.parameters()):
+        if part is not None and is_frozen(part):
             layers = [_bytes(layer.parameters(recurse=False)) for layer in part.modules()]
             found[name] = sum(layers), max(layers)
     if not found:

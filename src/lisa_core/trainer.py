@@ -10,7 +10,6 @@ import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from lisa_core.checkpoint import (
     save_checkpoint,
     start_from,
     state_to_save,
-    sync,
 )
 from lisa_core.config import TrainConfig, existing_data
 from lisa_core.data import SegmentationDataset
@@ -40,6 +38,7 @@ from lisa_core.deepspeed_engine import make_engine
 from lisa_core.deepspeed_settings import check_deepspeed
 from lisa_core.determinism import deterministic
 from lisa_core.discovery import one_line
+from lisa_core.durable import sync
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.engine import MicroBatch, Step, strategy
 from lisa_core.errors import CheckpointError, ConfigError, DataError
@@ -48,6 +47,7 @@ from lisa_core.interrupts import Interrupts, RunInterrupted
 from lisa_core.levers import apply_levers
 from lisa_core.optim import check_optimizer
 from lisa_core.out_of_memory import advice_when_out_of_memory
+from lisa_core.position import Position
 from lisa_core.precision import half_dtype, set_precision
 from lisa_core.processes import Processes
 from lisa_core.progress import Reporter, peak_memory
@@ -65,77 +65,11 @@ from lisa_core.vlm import Batch
 _MOST_SKIPPED = 20  # steps in a row that were left out, after which nothing good can be expected any more
 # What may be another at a resumption: it is about where and how the same sums are computed, and what is shown of them.
 _FREE = (
-    "speed.feature_cache",
     *("data.data", "data.num_workers", "optim.on_nan", "speed.attn", "speed.compile", "speed.gradient_checkpointing"),
     *("run.output_dir", "run.device", "run.overwrite", "run.save_every", "run.keep_last", "run.resume", "run.run_test"),
     *("run.init_from", "run.num_processes", "run.track", "run.track_project", "run.sample_masks"),
-    *("run.eval_batch_size", "data.dataset", "data.data_format", "data.max_val_samples"),
+    *("run.eval_batch_size", "data.dataset", "data.data_format", "data.max_val_samples", "speed.feature_cache"),
 )
-
-
-@dataclass
-class Position:
-    """Where a run stands, as plain data; with the weights and the training state it decides all that follows."""
-
-    epoch: int = 1
-    """The epoch that is being trained or validated."""
-    epoch_step: int = 0
-    """Optimizer steps of it that are done."""
-    step: int = 0
-    """Optimizer steps that are done since the start."""
-    loss: float = 0.0
-    """Summed over the epoch's steps."""
-    iou: float = 0.0
-    """Summed over the epoch's training masks, at the logits' own resolution."""
-    masks: int = 0
-    """The epoch's training masks."""
-    seconds: float = 0.0
-    """Spent training in this epoch."""
-    datasets: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Of each dataset among several: `loss` times `samples`, `iou`, `masks` and `samples` of the epoch's steps."""
-    skipped_steps: int = 0
-    """Steps in a row that were left out for a loss that was not finite."""
-    best: dict[str, Any] | None = None
-    """The best validation result so far."""
-    skipped: list[str] = field(default_factory=list)
-    """Lines about files that could not be read."""
-    log_size: int = 0
-    """Bytes of `metrics.jsonl`."""
-
-    def next_epoch(self) -> None:
-        """Begin the next one."""
-        self.epoch += 1
-        self.epoch_step = self.masks = 0
-        self.loss = self.iou = self.seconds = 0.0
-        self.datasets = {}
-
-    @property
-    def train_record(self) -> dict[str, Any]:
-        """The epoch's means."""
-        means = {"train_loss": self.loss / max(self.epoch_step, 1), "train_giou": self.iou / max(self.masks, 1)}
-        return {**means, **({"train_datasets": self.dataset_means} if self.datasets else {})}
-
-    @property
-    def dataset_means(self) -> dict[str, dict[str, float]]:
-        """The epoch's means of each dataset."""
-        return {
-            name: {
-                "loss": of["loss"] / max(of["samples"], 1),
-                "giou": of["iou"] / max(of["masks"], 1),
-                "masks": of["masks"],
-                "samples": of["samples"],
-            }
-            for name, of in self.datasets.items()
-        }
-
-    def add(self, datasets: dict[str, dict[str, float]]) -> None:
-        """Count what a step did with each dataset."""
-        for name, step in datasets.items():
-            of = self.datasets.setdefault(name, dict.fromkeys(("loss", "iou", "masks", "samples"), 0.0))
-            of["loss"] += step["loss"] * step["samples"]
-            of["iou"] += step["giou"] * step["masks"]
-            of["masks"] += step["masks"]
-            of["samples"] += step["samples"]
 
 
 class Trainer:

@@ -180,8 +180,6 @@ def test_grefcoco_has_unions_and_nothing(tmp_path: Path, style: str, pickled: bo
             union = np.logical_or.reduce([np.zeros((HEIGHT, WIDTH), bool), *masks])
             assert np.array_equal(dataset.load(index).mask, union)
             assert sample.no_target is (things == 0) and sample.source == "grefcoco"
-            instances = dataset.instance_masks(index)  # type: ignore[attr-defined]
-            assert len(instances) == len(masks) and all(map(np.array_equal, instances, masks))
             objects = dataset.load(index).instances
             assert objects is not None and all(map(np.array_equal, objects, masks)) and len(objects) == len(masks)
     assert not any(sample.no_target for sample in open_dataset(build(tmp_path), "train").samples)

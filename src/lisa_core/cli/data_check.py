@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lisa_core.cli.data_options import Data, Format, Json, Splits, bar, writable, write
+from lisa_core.cli.data_options import Data, Format, Json, Splits, bar
+from lisa_core.cli.files import writable, write
 from lisa_core.errors import ConfigError
 from lisa_core.formats import AUTO
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lisa_core.cli.files import writable
 from lisa_core.config import existing_folder
 from lisa_core.errors import ConfigError
 from lisa_core.formats import AUTO, HF_PREFIX
@@ -112,7 +113,8 @@ def evaluate(
         raise ConfigError(f"CKPT draws masks and --predictions has some: give one of them {_SEE}")
     if data is None:
         raise ConfigError(f"Missing option '--data' {_SEE}")
-    _check_outputs({"--output": output, "--save-predictions": save_predictions})
+    writable(output, "--output")
+    writable(save_predictions, "--save-predictions")
     if predictions is not None and save_predictions is not None:
         raise ConfigError("--save-predictions goes with CKPT: the masks of --predictions are in a file already")
     root = data if data.startswith(HF_PREFIX) else existing_folder(data, "data folder")
@@ -238,15 +240,6 @@ def _default_output(
         return predictions.with_name(f"{predictions.stem}.{name}")
     folder = Path(str(checkpoint)).expanduser()
     return evaluation_path(folder if folder.is_dir() else Path(), split, protocol, phrasings, first)
-
-
-def _check_outputs(files: dict[str, Path | None]) -> None:
-    """Raise ConfigError for a file that cannot be written, before anything is computed."""
-    for option, path in files.items():
-        if path is not None and not path.parent.is_dir():
-            raise ConfigError(f"{option}: the folder {path.parent} does not exist")
-        if path is not None and path.is_dir():
-            raise ConfigError(f"{option}: {path} is a folder, give the name of a file")
 
 
 def _scored(dataset: SegmentationDataset, predictions: Path, options: dict[str, Any]) -> EvaluationResult:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lisa_core.cli.files import writable, write
 from lisa_core.errors import ConfigError
 
 _FORMATS = (".png", ".svg", ".pdf")
@@ -55,12 +55,7 @@ def plot(
     file = output or (runs[0].path if len(runs) == 1 else Path()) / "curves.png"
     _check(file)
     picture = draw_runs(runs, smooth, file.suffix[1:])
-    temporary = file.with_name(file.name + ".new")
-    try:
-        temporary.write_bytes(picture)
-        os.replace(temporary, file)
-    except OSError as error:
-        raise ConfigError(f"cannot write {file} ({error.strerror or error}): choose another --output") from error
+    write(file, picture, "--output")
     for run in runs:
         for note in run.log.notes():
             typer.echo(f"{run.path}: {note}", err=True)
@@ -69,9 +64,6 @@ def plot(
 
 def _check(file: Path) -> None:
     """Raise ConfigError for a file that cannot be written, before anything is drawn."""
-    if file.is_dir():
-        raise ConfigError(f"--output: {file} is a folder, give the name of a file")
-    if file.suffix.lower() not in _FORMATS:
+    if not file.is_dir() and file.suffix.lower() not in _FORMATS:
         raise ConfigError(f"--output: {file} has none of the endings {', '.join(_FORMATS)}: give it one")
-    if not file.parent.is_dir():
-        raise ConfigError(f"--output: the folder {file.parent} does not exist")
+    writable(file, "--output")

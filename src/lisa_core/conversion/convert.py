@@ -15,6 +15,7 @@ from lisa_core.conversion.published import CocoWriter, GReferWriter, ReferWriter
 from lisa_core.conversion.targets import targets_of
 from lisa_core.conversion.writer import Masks, Writer, write_json
 from lisa_core.data import OnError, open_dataset
+from lisa_core.durable import put_in_place
 from lisa_core.errors import ConfigError, DataError
 from lisa_core.formats import ALIASES, AUTO
 from lisa_core.inspection.opened import Dataset
@@ -111,7 +112,7 @@ def convert_dataset(
             raise DataError(result.skipped[0] if result.skipped else f"{root} has no sample to convert.")
         result.lost = {what: count for what, count in writer.lost.items() if count}
         write_json(stage / SUMMARY, result.to_dict())
-        _put_in_place(stage, place)
+        put_in_place(stage, place)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"{out} cannot be written ({reason}): free space, or choose another folder") from error
@@ -163,19 +164,3 @@ def _write(dataset: Dataset, writer: Writer, result: Conversion, on_error: OnErr
             result.skipped += list(dict.fromkeys([*lines, *(line for _, line in skipped)]))
     finally:
         writer.close()
-
-
-def _put_in_place(stage: Path, place: Path) -> None:
-    """Let a finished folder take the place of an older one; the older one is back if that fails."""
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        stage.rename(place)
-        return
-    old = place.with_name(f"{stage.name}.old")
-    place.rename(old)
-    try:
-        stage.rename(place)
-    except BaseException:
-        old.rename(place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -49,9 +49,8 @@ class CocoReader(Reader):
     def painted(self, index: int, image: Image.Image) -> Example:
         """See `Reader`."""
         sample, (entry, annotations) = self.samples[index], self._targets[index]
-        mask = self._file.paint(annotations, image, entry)
-        single = [annotation for annotation in annotations if not annotation.get("iscrowd")]
-        objects = [mask] if len(annotations) == 1 else [self._file.paint([one], image, entry) for one in single]
+        mask, each = self._file.paint_apart(annotations, image, entry)
+        objects = [one for one, annotation in zip(each, annotations) if not annotation.get("iscrowd")]
         return Example(sample, image, mask, instances=objects)
 
     def annotation_file(self) -> Path:

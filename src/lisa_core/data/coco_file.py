@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,14 +105,32 @@ class CocoFile:
 
         Raises `DataError` when the picture has another size than the file says, or an outline cannot be painted.
         """
-        self.check_size(image, entry)
         mask = np.zeros((image.height, image.width), dtype=np.uint8)
+        for _, inside, value in self._outlined(list(annotations), image, entry):
+            mask[inside] = value
+        return mask
+
+    def paint_apart(
+        self, annotations: Sequence[dict[str, Any]], image: Image.Image, entry: dict[str, Any]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """What `paint` gives of all annotations together, and of each by itself in their order."""
+        mask = np.zeros((image.height, image.width), dtype=np.uint8)
+        each = [np.zeros_like(mask) for _ in annotations]
+        for place, inside, value in self._outlined(annotations, image, entry):
+            mask[inside] = each[place][inside] = value
+        return mask, each
+
+    def _outlined(
+        self, annotations: Sequence[dict[str, Any]], image: Image.Image, entry: dict[str, Any]
+    ) -> Iterator[tuple[int, np.ndarray, int]]:
+        """Place, pixels (bool [H,W]) and value of each annotation, in the order in which they cover one another."""
+        self.check_size(image, entry)
         # crowds first: what is outlined one by one lies on top of them
-        for annotation in sorted(annotations, key=lambda annotation: not annotation.get("iscrowd")):
+        for place in sorted(range(len(annotations)), key=lambda place: not annotations[place].get("iscrowd")):
+            annotation = annotations[place]
             where = f"{self.path}: {name_of(annotation)}"
             inside = paint_segmentation(annotation.get("segmentation"), image.height, image.width, where)
-            mask[inside] = IGNORE if annotation.get("iscrowd") else 1
-        return mask
+            yield place, inside, IGNORE if annotation.get("iscrowd") else 1
 
     def check_size(self, image: Image.Image, entry: dict[str, Any]) -> None:
         """Raise `DataError` when a picture is not of the size its outlines were drawn for."""

@@ -24,10 +24,9 @@ class GRefer(Refer):
 
     def painted(self, index: int, image: Image.Image) -> Example:
         """See `Reader`."""
-        example = super().painted(index, image)
-        entry, annotations = self._targets[index]
-        example.instances = [self._file.paint([annotation], image, entry) for annotation in annotations]
-        return example
+        sample, (entry, annotations) = self.samples[index], self._targets[index]
+        mask, each = self._file.paint_apart(annotations, image, entry)
+        return Example(sample, image, mask, instances=each)
 
     def _annotations(self, reference: dict[str, Any], where: str, path: Path) -> list[dict[str, Any]]:
         keys = reference.get("ann_id")

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from PIL import Image
 
 from lisa_core.data.base import Example, NoSplitError, Sample
@@ -70,12 +69,6 @@ class Refer(Reader):
         """See `Reader`."""
         sample, (entry, annotations) = self.samples[index], self._targets[index]
         return Example(sample, image, self._file.paint(annotations, image, entry))
-
-    def instance_masks(self, index: int) -> list[np.ndarray]:
-        """A bool [H,W] mask for each object of sample `index`; none when nothing is referred to."""
-        entry, annotations = self._targets[index]
-        image = self.picture(index)
-        return [self._file.paint([annotation], image, entry) == 1 for annotation in annotations]
 
     def _add(self, reference: dict[str, Any], where: str, path: Path, pictures: Pictures) -> None:
         """The samples of one reference."""

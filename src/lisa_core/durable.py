@@ -1,0 +1,44 @@
+"""New files and folders in the place of older ones: whole, on the disk, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+
+def finish(path: Path) -> None:
+    """Give a new file the mode that new files have, as safetensors keeps its own for the owner alone; then `sync`."""
+    if path.is_file() and not path.is_symlink():
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Make sure that a file's bytes, or a folder's names, are on the disk before anything relies on it."""
+    if path.is_dir() and sys.platform == "win32":
+        return  # folders cannot be opened there
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_in_place(stage: Path, out: Path) -> None:
+    """Let a finished folder take the place of an older one; the older one is back if that fails."""
+    if not out.exists():
+        stage.rename(out)
+    else:
+        old = out.with_name(f"{stage.name}.old")
+        out.rename(old)
+        try:
+            stage.rename(out)
+        except BaseException:
+            old.rename(out)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    sync(out.parent)
