@@ -227,6 +227,7 @@ def test_the_result_is_plain_data(model, collator):
         "listening",
         "listening_pairs",
         "blank_giou",
+        "swapped_giou",
         "baselines",
     } <= record.keys()
 

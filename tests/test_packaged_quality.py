@@ -24,8 +24,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> EvaluationResult:
 def test_the_words_decide(result: EvaluationResult) -> None:
     blind = max(result.baselines["largest_object"], result.baselines["centre_blob"])
     assert result.giou > 0.7 and result.listening is not None and result.listening > 0.88
-    assert result.blank_giou is not None
-    assert result.baselines["swapped"] < blind < result.giou
+    assert result.blank_giou is not None and result.swapped_giou is not None
+    assert result.swapped_giou < blind < result.giou
     assert result.blank_giou < blind, "without words there is no object to find"
     assert result.giou > 2 * blind
 

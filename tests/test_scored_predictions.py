@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,6 @@ from lisa_core.errors import DataError
 from lisa_core.outputs import mask_to_rle
 from lisa_core.predictions import SavedMask
 from lisa_core.scored_predictions import evaluate_predictions
-
-
-@dataclass
-class ExampleOfSeveral(Example):
-    """One whose reader tells objects apart."""
-
-    instances: list[np.ndarray]
 
 
 class Squares(SegmentationDataset):
@@ -43,7 +36,7 @@ class Squares(SegmentationDataset):
         mask[2:8, 2 + 10 * (index % 2) : 8 + 10 * (index % 2)] = 1
         mask[:, 0] = IGNORE
         image = Image.fromarray(np.full((10, 20, 3), index // 2, np.uint8))
-        return ExampleOfSeveral(sample, image, mask, [mask]) if self.instances else Example(sample, image, mask)
+        return Example(sample, image, mask, instances=[mask] if self.instances else None)
 
 
 def right_masks(dataset: SegmentationDataset, shift: int = 0) -> dict[str, SavedMask]:

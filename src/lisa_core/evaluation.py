@@ -27,6 +27,8 @@ class EvaluationResult:
     """Sentence pairs that `listening` is over."""
     blank_giou: float | None
     """gIoU with every sentence blanked; None if that was not asked for."""
+    swapped_giou: float | None
+    """gIoU with every sentence swapped for another object's of the picture; None if there was none of another."""
     baselines: dict[str, float]
     """gIoU of guesses that never read the sentence."""
     skipped: list[str] = field(default_factory=list)
@@ -63,12 +65,12 @@ class EvaluationResult:
         blind = {name: [r.blind[name] for r in records if name in r.blind] for name in names}
         # fsum is rounded once, at its end: the order of the records cannot matter
         guesses = {name: math.fsum(ious) / len(ious) for name, ious in blind.items()}
-        blank_giou = guesses.pop("blank", None)
         return cls(
             metrics=metrics_of(records),
             listening=sum(record.listening_hits for record in records) / pairs if pairs else None,
             pairs=pairs,
-            blank_giou=blank_giou,
+            blank_giou=guesses.pop("blank", None),
+            swapped_giou=guesses.pop("swapped", None),
             baselines=guesses,
             skipped=list(skipped),
             records=records,
@@ -84,6 +86,7 @@ class EvaluationResult:
             listening=record["listening"],
             pairs=record["listening_pairs"],
             blank_giou=record["blank_giou"],
+            swapped_giou=record.get("swapped_giou"),  # files of the first versions have none
             baselines=record["baselines"],
         )
 
@@ -94,6 +97,7 @@ class EvaluationResult:
             "listening": self.listening,
             "listening_pairs": self.pairs,
             "blank_giou": self.blank_giou,
+            "swapped_giou": self.swapped_giou,
             "baselines": self.baselines,
             "skipped": len(self.skipped),
         }

@@ -129,7 +129,8 @@ def _figures(run: dict[str, Any]) -> Iterator[str]:
         return
     head = ("", *(split for split, _ in splits))
     rows = [(title, *(_number(figures.get(key)) for _, figures in splits)) for key, title in _MEASURES.items()]
-    rows.append(("gIoU with the sentence blanked", *(_number(figures.get("blank_giou")) for _, figures in splits)))
+    for key, words in (("blank_giou", "blanked"), ("swapped_giou", "swapped for another object's")):
+        rows.append((f"gIoU with the sentence {words}", *(_number(figures.get(key)) for _, figures in splits)))
     for guess in ("largest_object", "centre_blob"):
         values = [_number((figures.get("baselines") or {}).get(guess)) for _, figures in splits]
         rows.append((f"gIoU of a guess that never reads it: {guess.replace('_', ' ')}", *values))

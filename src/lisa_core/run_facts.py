@@ -23,7 +23,7 @@ _TOLD = (
     "speed",
 )  # of `run`, nothing says what was learnt but init_from
 _EVERYWHERE = ("versions", "python", "device", "world_size", "started")
-_FIGURES = ("giou", "ciou", "listening", "listening_pairs", "blank_giou", "n", "precision", "baselines")
+_FIGURES = ("giou", "ciou", "listening", "listening_pairs", "blank_giou", "swapped_giou", "n", "precision", "baselines")
 
 
 def run_facts(checkpoint: Checkpoint) -> dict[str, Any]:

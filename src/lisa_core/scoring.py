@@ -92,5 +92,6 @@ def score_picture(
 
 def _instances(example: Example, drawn: Drawn) -> InstanceCounts | None:
     """Matched with the truth's own objects, where the reader of the data tells them apart (`Example.instances`)."""
-    objects: Sequence[np.ndarray] | None = getattr(example, "instances", None)
-    return None if objects is None else match_instances(drawn.instances or [drawn.mask], objects)
+    if example.instances is None:
+        return None
+    return match_instances(drawn.instances or [drawn.mask], example.instances)
