@@ -143,7 +143,7 @@ class SamMaskDecoder(nn.Module):
         outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(len(prompts), -1, -1)
         positions = self.prompt_encoder.pe_layer((height, width)).expand(len(prompts), -1, -1, -1)
         tokens, drawn_on = decoder.transformer(
-            features[image_index] + dense, positions, torch.cat([outputs, prompts], 1)
+            features.index_select(0, image_index) + dense, positions, torch.cat([outputs, prompts], 1)
         )
         drawn_on = self._upscale(drawn_on.transpose(1, 2).unflatten(2, (height, width)), image_index, fine)
         weights = decoder.output_hypernetworks_mlps[0](tokens[:, 1])  # [M,C/8]
@@ -156,8 +156,8 @@ class SamMaskDecoder(nn.Module):
         if fine is None:
             return self.mask_decoder.output_upscaling(drawn_on)
         half, quarter = fine
-        drawn_on = act(norm(first(drawn_on) + half[image_index]))
-        return last(second(drawn_on) + quarter[image_index])
+        drawn_on = act(norm(first(drawn_on) + half.index_select(0, image_index)))
+        return last(second(drawn_on) + quarter.index_select(0, image_index))
 
 
 class SamImageEncoder(nn.Module):

@@ -36,6 +36,10 @@ def test_a_taken_port_is_one_line(refusal):
         assert "give another --port" in refusal("demo", "--port", str(taken.getsockname()[1]), "--no-browser")
 
 
+def test_its_help_names_the_extra_it_needs(invoke):
+    assert "pip install 'lisa-core[serve]'" in invoke("demo", "--help").output
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch, refusal):
     monkeypatch.setattr(serve, "find_spec", lambda name: None)
     assert "pip install 'lisa-core[serve]'" in refusal("demo", "--no-browser")

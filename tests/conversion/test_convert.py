@@ -203,6 +203,23 @@ def test_pictures_keep_their_bytes_and_names_that_clash_are_parted(tmp_path: Pat
         assert len({path.name.lower() for path in pictures.values()}) == len(set(pictures.values()))
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_what_exif_turns_is_no_such_file_of_labelme_s(tmp_path: Path, orientation: int) -> None:
+    root, exif = tmp_path / "set", Image.Exif()
+    root.mkdir()
+    exif[0x0112] = orientation
+    Image.new("RGB", (8, 6), (3, 4, 5)).save(root / "a.jpg", exif=exif)
+    (root / "train.jsonl").write_text(json.dumps({"image": "a.jpg", "text": "it", "box": [1, 1, 3, 3]}))
+    for to in ("jsonl", "labelme"):
+        convert_dataset(root, tmp_path / to, to)
+        new = open_dataset(tmp_path / to, "train")
+        assert content(new).keys() == content(open_dataset(root, "train")).keys()
+        name = "a.png" if to == "labelme" and orientation > 1 else "a.jpg"
+        assert new.samples[0].image_path.name == name
+        with Image.open(new.samples[0].image_path) as image:
+            assert image.getexif().get(0x0112, 1) == (1 if name == "a.png" else orientation)
+
+
 def test_broken_samples_stop_it_or_are_named(tmp_path: Path) -> None:
     root, out = tmp_path / "set", tmp_path / "out"
     builders.write_coco(root)

@@ -88,6 +88,59 @@ def test_the_picture_may_lie_elsewhere_in_the_set(tmp_path: Path) -> None:
     assert open_dataset(tmp_path, "train").load(0).mask.sum() == 50
 
 
+def write_turned(root: Path, orientation: int, size: tuple[int, int] = (WIDTH, HEIGHT), **more: Any) -> Path:
+    """A photograph of `size` stored pixels that EXIF turns, labelled."""
+    write(root, labelme_shape("cup", SQUARE), imagePath="a.jpg", **more)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size).save(root / "train" / "a.jpg", exif=exif)
+    return root
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_photograph_that_labelme_showed_turned_is_not_read_as_it_is_stored(tmp_path: Path, orientation: int) -> None:
+    data = open_dataset(write_turned(tmp_path, orientation), "train")
+    with pytest.raises(DataError, match=rf"a\.jpg is stored turned \(EXIF orientation {orientation}\)") as caught:
+        data.load(0)
+    assert caught.value.kind == "mask-size"
+
+
+def test_outlines_measured_on_the_stored_pixels_are_told_by_the_sides_after_a_quarter_turn_alone(
+    tmp_path: Path,
+) -> None:
+    stored = {"imageWidth": WIDTH, "imageHeight": HEIGHT}
+    assert open_dataset(write_turned(tmp_path / "quarter", 6, **stored), "train").load(0).mask.sum() == 50
+    for name, orientation, size in (("half", 3, (WIDTH, HEIGHT)), ("square", 6, (WIDTH, WIDTH))):
+        root = write_turned(tmp_path / name, orientation, size, imageWidth=size[0], imageHeight=size[1])
+        with pytest.raises(DataError, match="stored turned"):
+            open_dataset(root, "train").load(0)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0no TIFF at all", b"Exif\0\0II*\0\xff\xff\xff\x7f", None])
+def test_a_photograph_without_a_turn_is_read(tmp_path: Path, exif: bytes | None) -> None:
+    root = write_turned(tmp_path, 1)
+    if exif is not None:  # damaged
+        Image.new("RGB", (WIDTH, HEIGHT)).save(root / "train" / "a.jpg", exif=exif)
+    assert open_dataset(root, "train").load(0).mask.sum() == 50
+
+
+def test_a_picture_of_another_size_than_was_labelled_is_named(tmp_path: Path) -> None:
+    write(tmp_path, labelme_shape("cup", SQUARE), imageWidth=2 * WIDTH, imageHeight=2 * HEIGHT)
+    message = rf"a\.json: it was labelled on a picture of {2 * WIDTH} x {2 * HEIGHT}, a\.png has {WIDTH} x {HEIGHT}"
+    with pytest.raises(DataError, match=message) as caught:
+        open_dataset(tmp_path, "train").load(0)
+    assert caught.value.kind == "mask-size"
+    write(tmp_path, labelme_shape("cup", SQUARE), imageWidth=None, imageHeight="?")
+    assert open_dataset(tmp_path, "train").load(0).mask.sum() == 50
+
+
+def test_an_oriented_rectangle_is_its_four_corners(tmp_path: Path) -> None:
+    diamond = [[10, 3], [16, 9], [10, 15], [4, 9]]
+    write(tmp_path, labelme_shape("a", diamond, "oriented_rectangle"), labelme_shape("b", diamond))
+    data = open_dataset(tmp_path, "train")
+    assert data.load(0).mask.sum() > 60 and np.array_equal(data.load(0).mask, data.load(1).mask)
+
+
 BAD = {
     "outside": ([labelme_shape("a", SQUARE)], {"imagePath": "../../x.png"}, "`imagePath` points outside"),
     "absolute": ([labelme_shape("a", SQUARE)], {"imagePath": "/etc/passwd"}, "`imagePath` names '/etc/passwd'"),
@@ -98,6 +151,7 @@ BAD = {
     "no label": ([labelme_shape(" ", SQUARE)], {}, "the label of shape 0 must be"),
     "two points": ([labelme_shape("a", SQUARE[:2])], {}, "needs 3 points"),
     "three corners": ([labelme_shape("a", SQUARE[:3], "rectangle")], {}, "needs 2 points"),
+    "two corners": ([labelme_shape("a", SQUARE[:2], "oriented_rectangle")], {}, "needs 4 points"),
     "nan": ([labelme_shape("a", [*SQUARE[:2], [1, float("nan")]])], {}, "finite numbers"),
     "inf": ([labelme_shape("a", [*SQUARE[:2], [float("inf"), 1]])], {}, "finite numbers"),
 }

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco_mask
 
 from lisa_core.data.polygons import mask_to_polygons, paint_polygon, polygon_area
 
@@ -26,6 +27,25 @@ def test_outlines_paint_exactly_the_mask_they_were_traced_from(mask: np.ndarray)
     count, union = painted(mask_to_polygons(mask), mask.shape)
     assert np.array_equal(union, mask)
     assert count.max(initial=0) <= 1, "the pieces overlap"
+
+
+coordinates = (
+    st.floats(-30, 60, allow_nan=False)
+    | st.integers(-5, 40).map(float)
+    | st.integers(0, 400).map(lambda tenths: tenths / 10)
+    | st.integers(0, 4000).map(lambda hundredths: hundredths / 100)
+)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=9), st.integers(1, 30), st.integers(1, 30))
+def test_painting_the_box_alone_is_painting_the_whole_image(
+    points: list[tuple[float, float]], height: int, width: int
+) -> None:
+    whole = coco_mask.decode(coco_mask.frPyObjects([np.ravel(points).tolist()], height, width))[:, :, 0]
+    clipped = any(not (-width <= x <= 2 * width and -height <= y <= 2 * height) for x, y in points)
+    if not clipped:  # what is cut off far away moves the rounding of the edges that it cuts
+        assert np.array_equal(paint_polygon(points, height, width), whole)
 
 
 def test_a_single_pixel_gives_its_four_corners() -> None:

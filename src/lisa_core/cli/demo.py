@@ -30,7 +30,7 @@ def demo(
       lisa demo runs/mine --port 8080
 
     The page is served from this machine, loads nothing from elsewhere and sends pictures nowhere else. Ctrl-C ends it.
-    Needs: pip install 'lisa-core[serve]'
+    Needs: pip install 'lisa-core\\[serve]'
     """
     from lisa_core.server.serve import address_of, check_installed, listen, run
 

@@ -26,6 +26,7 @@ from lisa_core.conversion.writer import (
     write_json,
 )
 from lisa_core.data.files import is_question
+from lisa_core.data.labelme import turn_of
 from lisa_core.data.polygons import mask_to_polygons
 from lisa_core.outputs import mask_to_rle
 from lisa_core.run_lengths import rle_to_mask
@@ -121,6 +122,10 @@ class LabelmeWriter(Writer):
         super().__init__(folder, masks)
         # by split and picture: size, and text and run lengths of each target and of what is not counted
         self._waiting: dict[tuple[str, str], tuple[tuple[int, int], dict[str, tuple[Any, Any]]]] = {}
+
+    def keeps(self, target: Target) -> bool:
+        """Not what EXIF turns: labelme would show it turned, beside its outlines."""
+        return super().keeps(target) and not turn_of(target.image)
 
     def add(self, split: str, target: Target) -> None:
         """Keep a target until all of its picture are known."""

@@ -77,6 +77,10 @@ class Writer(ABC):
         taken.add(name)
         return name
 
+    def keeps(self, target: Target) -> bool:
+        """Whether the picture's file is copied as it is."""
+        return is_kept(target.first.image_path)
+
     def picture(self, target: Target, folder: str) -> str:
         """The picture's file name in a folder of the dataset; it is copied there when it first comes.
 
@@ -85,11 +89,11 @@ class Writer(ABC):
         path = target.first.image_path
         key = folder, path
         if key not in self.pictures:
-            digest = hashlib.blake2b(path.read_bytes() if is_kept(path) else target.image.tobytes()).digest()
+            digest = hashlib.blake2b(path.read_bytes() if self.keeps(target) else target.image.tobytes()).digest()
             content = folder, digest + repr(target.image.size).encode()
             if content not in self._contents:
-                stem, suffix = picture_name(path)
-                self._contents[content] = self.name(folder, stem + suffix)
+                suffix = path.suffix if self.keeps(target) else ".png"
+                self._contents[content] = self.name(folder, path.stem + suffix)
                 self.save_picture(target, self.folder / folder / self._contents[content])
             self.pictures[key] = self._contents[content]
         return self.pictures[key]
@@ -97,11 +101,10 @@ class Writer(ABC):
     def save_picture(self, target: Target, path: Path) -> None:
         """The stored file as it is; what is no file of its own, or no JPEG or PNG, as a PNG of the same pixels."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        source = target.first.image_path
-        if is_kept(source):
-            shutil.copyfile(source, path)
+        if self.keeps(target):
+            shutil.copyfile(target.first.image_path, path)
         else:
-            target.image.save(path, "PNG")
+            target.image.save(path, "PNG", exif=b"")
 
     def same_picture(self, first: Path, path: Path) -> None:
         """Another name for a picture that was written before, without its bytes where the file system can do that."""

@@ -31,13 +31,14 @@ from lisa_core.types import IGNORE
 
 _BACKGROUND = "_background_"
 _CIRCLE_CORNERS = 72
+_ORIENTATION = 0x0112  # of EXIF: how a camera was held
 
 
 class Labelme(Reader):
     """`SPLIT/X.json`, or all in one folder: then a tenth of the pictures is `val` and the rest `train`.
 
-    Polygons, rectangles, circles and masks are read. Shapes labelled `ignore` or `__ignore__` are not counted where no
-    other shape is, `_background_` paints nothing.
+    Polygons, rectangles (oriented ones too), circles and masks are read. Shapes labelled `ignore` or `__ignore__` are
+    not counted where no other shape is, `_background_` paints nothing.
     """
 
     name = "labelme"
@@ -61,6 +62,7 @@ class Labelme(Reader):
     def read(self) -> None:
         """Samples in the order of file names and, in a file, of labels."""
         self._shapes: list[list[dict[str, Any]]] = []
+        self._sizes: list[tuple[Any, Any]] = []  # of the picture as it was labelled; None where a file does not say
         for path in self._files():
             with self.tolerated(path):
                 self._add(path)
@@ -69,7 +71,9 @@ class Labelme(Reader):
         """The file beside the annotation, or the picture stored in it."""
         sample = self.samples[index]
         if sample.image_path != sample.annotation_path:
-            return load_image(sample.image_path)
+            image = load_image(sample.image_path)
+            _check_upright(image, self._sizes[index], sample.image_path)
+            return image
         data = _bytes(read_json(sample.annotation_path).get("imageData"), f"{sample.annotation_path}: `imageData`")
         with opened(sample.annotation_path, data) as image:
             return image.convert("RGB")
@@ -77,6 +81,13 @@ class Labelme(Reader):
     def painted(self, index: int, image: Image.Image) -> Example:
         """See `Reader`."""
         sample = self.samples[index]
+        said = self._sizes[index]
+        if all(is_number(value) for value in said) and said != image.size:
+            raise DataError(
+                f"{sample.annotation_path}: it was labelled on a picture of {said[0]} x {said[1]}, "
+                f"{sample.image_path.name} has {image.width} x {image.height}: put back the picture that was labelled.",
+                "mask-size",
+            )
         mask = np.zeros((image.height, image.width), dtype=np.uint8)
         for shape in self._shapes[index]:  # those that are ignored come first
             inside = _paint(shape, image.height, image.width, str(sample.annotation_path))
@@ -114,6 +125,7 @@ class Labelme(Reader):
             sample_id = f"{name}#{label}"
             self.samples.append(Sample(sample_id, picture, path, text, is_question(text), source=self.name))
             self._shapes.append(ignored + members)
+            self._sizes.append((content.get("imageWidth"), content.get("imageHeight")))
 
     def _picture(self, content: dict[str, Any], path: Path) -> Path:
         """The picture's file, or the annotation itself when the picture is stored in it."""
@@ -133,6 +145,18 @@ class Labelme(Reader):
         return self.root / inner
 
 
+def turn_of(image: Image.Image) -> int:
+    """EXIF's orientation of a picture that is shown otherwise than it is stored: 2 to 8, from 5 on by a quarter turn.
+
+    0 for any other picture.
+    """
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # whatever a parser meets in damaged EXIF, by which nobody turns a picture
+        return 0
+    return orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else 0
+
+
 def _annotations(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json" and path.name[0] != ".")
 
@@ -141,13 +165,28 @@ def _is_ignored(shape: dict[str, Any]) -> bool:
     return shape["label"].strip().strip("_").lower() == "ignore"
 
 
+def _check_upright(image: Image.Image, said: tuple[Any, Any], path: Path) -> None:
+    """Raise `DataError` for a picture that labelme showed, and measured, otherwise than its pixels are stored.
+
+    Another program may have measured the stored pixels: after a quarter turn the two sides tell.
+    """
+    turn = turn_of(image)
+    is_as_stored = turn >= 5 and image.width != image.height and said == image.size
+    if turn and not is_as_stored:
+        raise DataError(
+            f"{path} is stored turned (EXIF orientation {turn}), and labelme measures it upright: turn its pixels, "
+            "for example by `mogrify -auto-orient`.",
+            "mask-size",
+        )
+
+
 def _check(shape: Any, number: int, path: Path) -> None:
     """Raise `DataError` for a shape that cannot be painted."""
     if not isinstance(shape, dict):
         raise DataError(f"{path}: shape {number} must be an object with `label` and `points`, not {short(shape)}.")
     parse_sentence(shape.get("label"), path, f"the label of shape {number}")
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
-    counts = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}
+    counts = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "mask": 2}
     if kind not in counts:
         raise DataError(f"{path}: shape {number} is a {short(kind)}, which has no area: draw a polygon, or remove it.")
     least = counts[kind]

@@ -18,6 +18,7 @@ HELD_OUT = frozenset(
         ("green", "square"),
         ("blue", "heart"),
         ("purple", "circle"),
+        ("pink", "ring"),
     }
 )
 """(colour, shape) pairs that no training or validation scene shows; every test scene describes one of them.
@@ -33,7 +34,7 @@ SMALLEST, LARGEST = 0.28, 0.55
 
 _ASPECTS = (3 / 4, 16 / 9)  # width : height
 _SMALLEST_TEXTURED = 22.0  # pixels of diameter; a pattern on less than that cannot be told
-_TILT = {"circle": 0.0, "square": 0.2}
+_TILT = {"circle": 0.0, "ring": 0.0, "square": 0.2}
 _USUAL_TILT = 0.28  # radians
 
 

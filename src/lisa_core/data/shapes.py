@@ -49,6 +49,11 @@ def _cross() -> np.ndarray:
     return np.array(corners)
 
 
+def _ring() -> np.ndarray:
+    """Once around outside, and back inside; where the two ways meet, the line between them lies within the ring."""
+    return np.concatenate([_arc(1.0, 0, 2 * np.pi), _arc(0.52, 2 * np.pi, 0)])
+
+
 def _centred(points: np.ndarray) -> np.ndarray:
     """Points moved so that their bounding box is centred on (0, 0)."""
     return points - (points.min(axis=0) + points.max(axis=0)) / 2
@@ -61,8 +66,9 @@ SHAPES: dict[str, np.ndarray] = {
     "star": _star(),
     "cross": _cross(),
     "heart": _centred(_heart()),
+    "ring": _ring(),
 }
-"""Outline [P,2] of each shape word, (x, y) with y down, for a nominal radius of 1; no shape has a hole."""
+"""Outline [P,2] of each shape word, (x, y) with y down, for a nominal radius of 1."""
 
 REACH = max(float(np.linalg.norm(outline, axis=1).max()) for outline in SHAPES.values())
 """No outline point is farther from the centre than this many radii."""
