@@ -134,11 +134,16 @@ def test_every_word_is_heard_before_anything_is_learnt_and_patches_are_not() -> 
     assert connector.gate is not None and connector.gate.grad is not None and connector.gate.grad.abs() > 0
 
 
-def test_an_open_gate_reads_the_patches_that_are_there() -> None:
+def with_an_open_gate() -> TextSAMConnector:
     torch.manual_seed(0)
     connector = TextSAMConnector(24, 16, 4, reads_patches=True)
     assert connector.gate is not None
     torch.nn.init.ones_(connector.gate)
+    return connector
+
+
+def test_an_open_gate_reads_the_patches_that_are_there() -> None:
+    connector = with_an_open_gate()
     words, mask = torch.randn(1, 6, 24), torch.ones(1, 6, dtype=torch.bool)
     patches, there = torch.randn(1, 9, 24), torch.tensor([[True] * 5 + [False] * 4])
     some = connector(words, mask, patches, there)
@@ -147,10 +152,7 @@ def test_an_open_gate_reads_the_patches_that_are_there() -> None:
 
 
 def test_sentences_about_one_picture_read_its_patches_once() -> None:
-    torch.manual_seed(0)
-    connector = TextSAMConnector(24, 16, 4, reads_patches=True)
-    assert connector.gate is not None
-    torch.nn.init.ones_(connector.gate)
+    connector = with_an_open_gate()
     words, mask = torch.randn(3, 6, 24), torch.ones(3, 6, dtype=torch.bool)
     patches, there = torch.randn(2, 9, 24), torch.arange(9)[None] < torch.tensor([[9], [5]])
     index = torch.tensor([1, 0, 1])

@@ -193,9 +193,8 @@ class SimilarityMap(nn.Module):
         """
         prompt = prompts.mean(1)
         key = self.key(grid)  # [U,d,h,w]
-        scores = torch.einsum("md,mdhw->mhw", self.query(prompt), key.index_select(0, image_index)) / math.sqrt(
-            self.dim
-        )
+        scores = torch.einsum("md,mdhw->mhw", self.query(prompt), key.index_select(0, image_index))
+        scores = scores / math.sqrt(self.dim)
         places = _places(content, key.shape[-2], key.shape[-1])
         scores = scores + torch.einsum("mp,mphw->mhw", self.place(prompt), places[image_index])
         return scores[:, None] + self.bias

@@ -28,6 +28,18 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file: at any moment, and after a failure, there is the whole new one or the older one.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_bytes(data)
+    sync(fresh)
+    os.replace(fresh, path)
+
+
 def put_in_place(stage: Path, out: Path) -> None:
     """Let a finished folder take the place of an older one; the older one is back if that fails."""
     if not out.exists():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lisa_core.durable import write_whole
 from lisa_core.errors import ConfigError
 from lisa_core.records import SampleRecord, shortened
 
@@ -90,10 +90,8 @@ def write_evaluation(path: Path, record: dict[str, Any], records: list[SampleRec
     lines = ",\n".join(json.dumps(sample, allow_nan=False) for sample in samples)
     text = json.dumps({**record, "samples": []}, allow_nan=False)
     assert text.endswith("[]}")
-    temporary = path.with_name(path.name + ".new")
     try:
-        temporary.write_text(f"{text[:-2]}\n{lines}\n]}}\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, f"{text[:-2]}\n{lines}\n]}}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot write {path} ({error.strerror or error}): choose another --output") from error
     return path

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
+from lisa_core.durable import write_whole
 from lisa_core.errors import ConfigError
 from lisa_core.html_samples import BOTH, IGNORED, PREDICTION_ONLY, TRUTH_ONLY, FilesBeside, Keep, inline
 from lisa_core.outputs import Color
@@ -104,7 +105,5 @@ def _document(body: str, title: str) -> str:
 
 
 def _put(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
     # A file name can hold bytes that are not text.
-    temporary.write_bytes(text.encode("utf-8", errors="replace"))
-    os.replace(temporary, path)
+    write_whole(path, text.encode("utf-8", errors="replace"))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_core.checkpoint import META_FILE
-from lisa_core.durable import sync
+from lisa_core.durable import sync, write_whole
 from lisa_core.errors import ConfigError
 from lisa_core.run_files import BEST, CHECKPOINTS, CONFIG_FILE, LAST, METRICS_FILE
 from lisa_core.training_state import STATE_FOLDER
@@ -72,10 +72,7 @@ class RunFolder:
 
     def write_config(self, resolved: dict[str, Any]) -> None:
         """Write `config.json`, whole or not at all."""
-        fresh = self.path / f"{CONFIG_FILE}.new"
-        fresh.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
-        sync(fresh)
-        os.replace(fresh, self.path / CONFIG_FILE)
+        write_whole(self.path / CONFIG_FILE, (json.dumps(resolved, indent=2) + "\n").encode())
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import signal
 import time
@@ -38,7 +37,7 @@ from lisa_core.deepspeed_engine import make_engine
 from lisa_core.deepspeed_settings import check_deepspeed
 from lisa_core.determinism import deterministic
 from lisa_core.discovery import one_line
-from lisa_core.durable import sync
+from lisa_core.durable import write_whole
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.engine import MicroBatch, Step, strategy
 from lisa_core.errors import CheckpointError, ConfigError, DataError
@@ -415,10 +414,7 @@ class Trainer:
         path = checkpoint / META_FILE
         meta = json.loads(path.read_text(encoding="utf-8"))
         meta["progress"] = self._progress(val)
-        fresh = checkpoint / f"{META_FILE}.new"
-        fresh.write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-        sync(fresh)
-        os.replace(fresh, path)
+        write_whole(path, (json.dumps(meta, indent=2) + "\n").encode())
 
     def _start_folder(self) -> None:
         if self.processes.is_main:

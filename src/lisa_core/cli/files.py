@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from lisa_core.durable import write_whole
 from lisa_core.errors import ConfigError
 
 
@@ -18,9 +18,7 @@ def writable(path: Path | None, option: str) -> None:
 
 def write(path: Path, data: bytes, option: str) -> None:
     """Write a file, whole or not at all; raises ConfigError."""
-    temporary = path.with_name(path.name + ".new")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        write_whole(path, data)
     except OSError as error:
         raise ConfigError(f"cannot write {path} ({error.strerror or error}): choose another {option}") from error

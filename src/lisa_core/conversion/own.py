@@ -20,7 +20,6 @@ from lisa_core.conversion.writer import (
     Masks,
     Writer,
     json_text,
-    picture_name,
     png,
     png_text,
     write_json,
@@ -88,11 +87,11 @@ class ReasonSegWriter(Writer):
 
     def add(self, split: str, target: Target) -> None:
         """A pair."""
-        stem, suffix = picture_name(target.first.image_path)
-        path = self.folder / split / self.name(split, f"{stem}{suffix}")
+        wanted = self.picture_name(target)
+        path = self.folder / split / self.name(split, wanted)
         # X.jpg and X.png would be two pictures of one annotation
         while (path.with_suffix(".json")).exists():
-            path = self.folder / split / self.name(split, f"{stem}{suffix}")
+            path = self.folder / split / self.name(split, wanted)
         key = split, target.first.image_path
         if key in self.pictures:
             self.same_picture(self.folder / split / self.pictures[key], path)

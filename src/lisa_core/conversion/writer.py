@@ -79,7 +79,13 @@ class Writer(ABC):
 
     def keeps(self, target: Target) -> bool:
         """Whether the picture's file is copied as it is."""
-        return is_kept(target.first.image_path)
+        path = target.first.image_path
+        return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+    def picture_name(self, target: Target) -> str:
+        """The name that the picture's file will have, unless another has it already."""
+        path = target.first.image_path
+        return path.stem + (path.suffix if self.keeps(target) else ".png")
 
     def picture(self, target: Target, folder: str) -> str:
         """The picture's file name in a folder of the dataset; it is copied there when it first comes.
@@ -92,8 +98,7 @@ class Writer(ABC):
             digest = hashlib.blake2b(path.read_bytes() if self.keeps(target) else target.image.tobytes()).digest()
             content = folder, digest + repr(target.image.size).encode()
             if content not in self._contents:
-                suffix = path.suffix if self.keeps(target) else ".png"
-                self._contents[content] = self.name(folder, path.stem + suffix)
+                self._contents[content] = self.name(folder, self.picture_name(target))
                 self.save_picture(target, self.folder / folder / self._contents[content])
             self.pictures[key] = self._contents[content]
         return self.pictures[key]
@@ -118,16 +123,6 @@ class Writer(ABC):
         if self.masks == "polygons" and mask.any():
             return [[float(value) for point in polygon for value in point] for polygon in mask_to_polygons(mask)]
         return mask_to_rle(mask)
-
-
-def is_kept(path: Path) -> bool:
-    """Whether a picture's file is copied as it is."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-
-
-def picture_name(path: Path) -> tuple[str, str]:
-    """Stem and ending of a picture as it will be written."""
-    return (path.stem, path.suffix) if is_kept(path) else (path.stem, ".png")
 
 
 def png(mask: np.ndarray) -> bytes:

@@ -60,8 +60,7 @@ def read_annotation(path: Path, *, sentences_needed: bool = True) -> Annotation:
 def rasterize(shapes: tuple[Shape, ...], height: int, width: int) -> np.ndarray:
     """uint8 [H,W] mask of the shapes: 0, 1 or 255; larger polygons are painted first, so smaller ones lie on top."""
     painted = [(shape.value, paint_polygon(shape.points, height, width)) for shape in shapes]
-    if len(painted) > 1:
-        painted.sort(key=lambda item: -np.count_nonzero(item[1]))  # stable: equal areas stay in file order
+    painted.sort(key=lambda item: -np.count_nonzero(item[1]))  # stable: equal areas stay in file order
     mask = np.zeros((height, width), dtype=np.uint8)
     for value, inside in painted:
         mask[inside] = value
