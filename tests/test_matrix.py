@@ -53,7 +53,9 @@ def trainer_of(scenes: Path, out: Path, family: str, name: str, tuning: dict, **
 def meant(name: str, family: str, mode: str) -> bool:
     """Whether a parameter of this name is to train, told from names alone."""
     if not name.startswith("vlm."):
-        return "point_embeddings" not in name and "not_a_point" not in name
+        # Points are not asked for, and of SAM's four masks only the first is read.
+        unused = ("point_embeddings", "not_a_point", *(f"output_hypernetworks_mlps.{number}." for number in (1, 2, 3)))
+        return not any(part in name for part in unused)
     if family == "clip-llm" and name.startswith("vlm.projector."):
         return True
     return mode == "full" or (mode != "frozen" and ("lora_" in name or "trainable_tokens_delta" in name))
