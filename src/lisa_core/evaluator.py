@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from lisa_core.data import Example, OnError, SegmentationDataset, group_by_image
+from lisa_core.data.base import load_together, picture_numbers
 from lisa_core.data.collate import Collator, unique_images
 from lisa_core.errors import DataError
 from lisa_core.evaluation import EvaluationResult, Protocol
@@ -79,14 +80,15 @@ def evaluate(
     if not drawn:
         raise DataError(f"none of the {len(samples)} samples has a mask, only words: evaluate on another dataset")
     tally = _Tally()
-    groups = group_by_image([samples[index] for index in drawn])
-    batches = list(_batches([[drawn[place] for place in group] for group in groups], batch_size))
+    groups = [[drawn[place] for place in group] for group in group_by_image([samples[index] for index in drawn])]
+    picture = picture_numbers(groups)
+    batches = list(_batches(groups, batch_size))
     judge = _Judge(model, collator, protocol, max_new_tokens, blank, boundary, keep_masks)
     rank, world_size = (0, 1) if processes is None else (processes.rank, processes.world_size)
     # Whole batches are shared out, so that a sample's figures do not depend on how many processes there are.
     for number in range(rank, -(-len(batches) // world_size) * world_size, world_size):
         indices = batches[min(number, len(batches) - 1)]
-        examples = _load(dataset, indices, on_error, tally.skipped)
+        examples = _load(dataset, indices, picture, on_error, tally.skipped)
         if number >= len(batches):
             # A model whose weights are shared out computes on all processes or on none; this does not count.
             if examples:
@@ -217,15 +219,19 @@ def _batches(groups: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[
 
 
 def _load(
-    dataset: SegmentationDataset, indices: Sequence[int], on_error: OnError, skipped: list[str]
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    picture: Mapping[int, int],
+    on_error: OnError,
+    skipped: list[str],
 ) -> list[tuple[int, Example]]:
     """The examples that can be read, each with its place."""
     examples = []
-    for index in indices:
-        try:
-            examples.append((index, dataset.load(index)))
-        except DataError as error:
-            if on_error == "fail":
-                raise
-            skipped.append(str(error))
+    for index, item in zip(indices, load_together(dataset, indices, picture)):
+        if isinstance(item, Example):
+            examples.append((index, item))
+        elif on_error == "fail":
+            raise item
+        else:
+            skipped.append(str(item))
     return examples

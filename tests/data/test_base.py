@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lisa_core.data import Sample, group_by_image, load_image
-from lisa_core.data.base import Reason
+from lisa_core.data import Example, Sample, group_by_image, load_image, open_dataset
+from lisa_core.data.base import Reason, load_together, picture_numbers
 from lisa_core.errors import DataError
 
 
@@ -113,3 +114,31 @@ def test_the_reason_for_leaving_something_out_can_be_copied_and_sent():
     reason = Reason.of(DataError("a.jpg is gone", "missing-image"))
     for copied in (copy.deepcopy(reason), pickle.loads(pickle.dumps(reason))):
         assert copied == "a.jpg is gone" and copied.kind == "missing-image" and type(copied) is Reason
+
+
+def test_sentences_of_one_picture_are_decoded_with_one_image(scenes: Path) -> None:
+    dataset = open_dataset(scenes, "train")
+    groups = group_by_image(dataset.samples)
+    indices = [index for group in groups[:3] for index in reversed(group)]
+    found = list(load_together(dataset, indices, picture_numbers(groups)))
+    assert len({id(example.image) for example in found if isinstance(example, Example)}) == 3
+    for index, example in zip(indices, found):
+        assert isinstance(example, Example)
+        alone = dataset.load(index)
+        assert example.sample == alone.sample
+        assert np.array_equal(example.mask, alone.mask)
+        assert np.array_equal(np.asarray(example.image), np.asarray(alone.image))
+    apart = list(load_together(dataset, indices, {}))
+    assert len({id(example.image) for example in apart if isinstance(example, Example)}) == len(indices)
+
+
+def test_what_cannot_be_decoded_is_its_error_and_the_rest_comes(scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes, tmp_path / "scenes")
+    dataset = open_dataset(tmp_path / "scenes", "train")
+    group = next(group for group in group_by_image(dataset.samples) if len(group) > 2)
+    lost = dataset.samples[group[0]].annotation_path
+    lost.unlink()
+    first, *others = load_together(dataset, group, dict.fromkeys(group, 0))
+    assert isinstance(first, DataError) and lost.name in str(first)
+    fine = [dataset.samples[index].annotation_path != lost for index in group[1:]]
+    assert [isinstance(item, Example) for item in others] == fine and any(fine)

@@ -8,7 +8,7 @@ import io
 import warnings
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -129,6 +129,10 @@ class SegmentationDataset(ABC):
     def load(self, index: int) -> Example:
         """Decode sample `index`; raises `DataError` that names the file when its image or annotation cannot be used."""
 
+    def load_beside(self, index: int, image: Image.Image) -> Example:
+        """Decode sample `index`, whose picture, already decoded, is `image`; a reader need not make use of that."""
+        return self.load(index)
+
 
 def load_image(path: Path) -> Image.Image:
     """Read an image as RGB at its stored size; raises `DataError` that names the file for anything PIL cannot read.
@@ -171,6 +175,35 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
         reason = " ".join(str(error).split()) or type(error).__name__
         message = f"{path} is not an image that can be read: {reason}; replace or remove it."
         raise DataError(message, "corrupt-image") from error
+
+
+def load_together(
+    dataset: SegmentationDataset, indices: Sequence[int], picture: Mapping[int, int]
+) -> Iterator[Example | DataError]:
+    """Decode samples, those of one picture with one and the same image; what cannot be decoded becomes its error.
+
+    Args:
+        dataset: the samples.
+        indices: which of them, in the order they come in.
+        picture: which picture each of them is of; what has none here is decoded by itself.
+    """
+    images: dict[int, Image.Image] = {}
+    for index in indices:
+        number = picture.get(index)
+        image = None if number is None else images.get(number)
+        try:
+            example = dataset.load(index) if image is None else dataset.load_beside(index, image)
+        except DataError as error:
+            yield error
+            continue
+        if number is not None:
+            images.setdefault(number, example.image)
+        yield example
+
+
+def picture_numbers(groups: Sequence[Sequence[int]]) -> dict[int, int]:
+    """For each sample the number of its group; see `group_by_image`."""
+    return {index: number for number, group in enumerate(groups) for index in group}
 
 
 def group_by_image(samples: Sequence[Sample]) -> list[list[int]]:

@@ -13,12 +13,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from lisa_core.config import TrainConfig
 from lisa_core.data.augmentation import Augmenter
-from lisa_core.data.base import Example, Sample, SegmentationDataset, group_by_image
+from lisa_core.data.base import (
+    Example,
+    Sample,
+    SegmentationDataset,
+    group_by_image,
+    load_together,
+    picture_numbers,
+)
 from lisa_core.data.collate import Collator
 from lisa_core.data.mixture import Mixture, first_samples, mixed
 from lisa_core.data.rates import Rates
 from lisa_core.data.sampler import Draw, DrawSampler, SentenceBatchSampler
-from lisa_core.errors import DataError
 from lisa_core.vlm import Batch
 
 
@@ -28,18 +34,18 @@ class _Decoded(Dataset[Example | str]):
     It is not raised here: a worker process would hand over the error as the text of a whole traceback.
     """
 
-    def __init__(self, dataset: SegmentationDataset) -> None:
+    def __init__(self, dataset: SegmentationDataset, groups: Sequence[Sequence[int]]) -> None:
         self.dataset = dataset
+        self.picture = picture_numbers(groups)
 
     def __getitem__(self, draw: int | Draw) -> Example | str:
-        try:
-            return self.dataset.load(draw if isinstance(draw, int) else draw.index)
-        except DataError as error:
-            return str(error)
+        return self.__getitems__([draw])[0]
 
     def __getitems__(self, draws: Sequence[int | Draw]) -> list[Example | str]:
         """What a DataLoader asks for a batch."""
-        return [self[draw] for draw in draws]
+        indices = [draw if isinstance(draw, int) else draw.index for draw in draws]
+        items = load_together(self.dataset, indices, self.picture)
+        return [item if isinstance(item, Example) else str(item) for item in items]
 
 
 class _Augmented(Dataset[Example | str]):
@@ -115,7 +121,7 @@ def train_loader(
     )
     count = len(first_samples(dataset, config.data.max_train_samples))
     augmenter = Augmenter(dataset, probabilities, config.optim.seed, count)
-    examples: _Decoded | _Augmented = _Augmented(augmenter) if augmented else _Decoded(dataset)
+    examples: _Decoded | _Augmented = _Augmented(augmenter) if augmented else _Decoded(dataset, groups)
     return DataLoader(
         _Worded(examples, config.optim.seed) if varied else examples,
         batch_sampler=sampler,

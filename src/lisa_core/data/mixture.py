@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
+from PIL import Image
+
 from lisa_core.data.base import Example, Sample, SegmentationDataset, group_by_image
 from lisa_core.data.rates import Rates
 from lisa_core.errors import DataError
@@ -34,10 +36,22 @@ class Mixture(SegmentationDataset):
 
     def load(self, index: int) -> Example:
         """See `SegmentationDataset`."""
+        part, place = self._at(index)
+        return self._named(part, self.parts[part].load(place))
+
+    def load_beside(self, index: int, image: Image.Image) -> Example:
+        """See `SegmentationDataset`."""
+        part, place = self._at(index)
+        return self._named(part, self.parts[part].load_beside(place, image))
+
+    def _at(self, index: int) -> tuple[int, int]:
+        """Which part a sample is of, and where it stands there."""
         if not 0 <= index < len(self.samples):
             raise IndexError(index)
         number = bisect_right(self.starts, index) - 1
-        example = self.parts[number].load(index - self.starts[number])
+        return number, index - self.starts[number]
+
+    def _named(self, number: int, example: Example) -> Example:
         # A reader may tell the text only when it decodes, so the sample is its own, not the one listed.
         example.sample = _of(example.sample, self.names[number])
         return example

@@ -66,6 +66,10 @@ class Reader(SegmentationDataset):
         """Decode sample `index`; raises `DataError` that names the file or entry that cannot be used."""
         return self.painted(index, self.picture(index))
 
+    def load_beside(self, index: int, image: Image.Image) -> Example:
+        """See `SegmentationDataset`."""
+        return self.painted(index, image)
+
     def picture(self, index: int) -> Image.Image:
         """The picture of sample `index`, RGB; raises `DataError` that names it."""
         return load_image(self.samples[index].image_path)

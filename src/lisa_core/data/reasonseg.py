@@ -84,6 +84,10 @@ class ReasonSeg(SegmentationDataset):
         """Decode sample `index`; raises `DataError` that names the image or annotation that cannot be used."""
         return self.painted(index, self.picture(index))
 
+    def load_beside(self, index: int, image: Image.Image) -> Example:
+        """See `SegmentationDataset`."""
+        return self.painted(index, image)
+
     def picture(self, index: int) -> Image.Image:
         """As of `Reader`."""
         return load_image(self.samples[index].image_path)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lisa_core.data.base import picture_numbers
 from lisa_core.data.rates import Rates
 
 _MEGABATCH = 50  # batches among which what is alike is sought: enough to find some, few enough to stay random
@@ -154,7 +155,7 @@ class DrawSampler(SentenceBatchSampler):
 
     def _order(self) -> list[Any]:
         order = super()._order()
-        picture = {index: number for number, group in enumerate(self.groups) for index in group}
+        picture = picture_numbers(self.groups)
         draws: list[Any] = []
         for start in range(0, len(order), self.step_size):
             step = order[start : start + self.step_size]

@@ -11,7 +11,7 @@ from lisa_core.data.augmentation.copy_paste import copy_paste, may_give, named_b
 from lisa_core.data.augmentation.crop import crop
 from lisa_core.data.augmentation.flip import flip
 from lisa_core.data.augmentation.scale_jitter import scale_jitter
-from lisa_core.data.base import Example, SegmentationDataset
+from lisa_core.data.base import Example, SegmentationDataset, load_together
 from lisa_core.data.sampler import Draw
 from lisa_core.errors import DataError
 
@@ -56,12 +56,10 @@ class Augmenter:
 
     def _together(self, draw: Draw) -> dict[int, Example | str]:
         """The samples of a picture that a step holds."""
-        items: dict[int, Example | str] = {}
-        for index in draw.together:
-            try:
-                items[index] = self.dataset.load(index)
-            except DataError as error:
-                items[index] = str(error)
+        decoded = load_together(self.dataset, draw.together, dict.fromkeys(draw.together, 0))
+        items: dict[int, Example | str] = {
+            index: item if isinstance(item, Example) else str(item) for index, item in zip(draw.together, decoded)
+        }
         by_content: dict[tuple[tuple[int, int], bytes], list[int]] = defaultdict(list)
         for index, item in items.items():
             if isinstance(item, Example):
