@@ -105,6 +105,13 @@ def test_a_level_of_augmentation_stands_for_probabilities_that_are_not_given() -
     assert AugmentationConfig(scale_jitter=0.25).probabilities == {"scale_jitter": 0.25}
 
 
+def test_turns_need_answers_to_learn() -> None:
+    with_values(turns=4).validate()
+    with_values(turns=1, fusion="late").validate()
+    text = complaint(turns=4, fusion="late")
+    assert text.startswith("--turns 4 needs --fusion joint") and text.endswith("or leave it out")
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "warmup_ratio", "max_grad_norm", "dice_weight"])
 def test_what_is_not_a_finite_number_is_refused(name: str, value: float) -> None:

@@ -158,3 +158,17 @@ def test_sentences_about_one_picture_read_its_patches_once() -> None:
     index = torch.tensor([1, 0, 1])
     shared = connector(words, mask, patches, there, index)
     torch.testing.assert_close(shared, connector(words, mask, patches[index], there[index]))
+
+
+@torch.no_grad()
+def test_the_stem_works_no_finer_than_the_decoder_draws():
+    model = build_model(ModelConfig(vlm="clip-llm", vlm_model_name="tiny", fine_features=True)).eval()
+    seen = []
+    assert model.fine is not None
+    model.fine.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]))
+    collator = Collator(model.vlm, model.config, sam_size(model.config))
+    batch = collator.inputs([Image.new("RGB", (40, 30))], ["the dot"], ["It is [SEG]."], [0])
+    side = model.encode_image(batch).mask_features.shape[-1]
+    large = {**batch, "fine_pixels": torch.rand(1, 3, 384, 384)}
+    model.encode_image(large)
+    assert seen == [batch["fine_pixels"].shape[-1], 16 * side]

@@ -51,7 +51,7 @@ def compare(one: Path, two: Path) -> None:
         if a["kind"] == "step":
             for name in ("loss", "ce", "bce", "dice", "similarity", "grad_norm"):
                 assert b[name] == pytest.approx(a[name], rel=2e-3), (a["step"], name)
-        else:
+        elif "val" in a:
             assert b["val"]["n"] == a["val"]["n"] == 7
             assert b["val"]["listening_pairs"] == a["val"]["listening_pairs"]
             assert b["val"]["baselines"] == a["val"]["baselines"]  # counted exactly, whoever counts
@@ -74,6 +74,14 @@ def test_ddp_equals_one_process_of_the_same_global_batch(scenes, tmp_path, alone
     assert about["world_size"] == 2
     states = sorted(path.name for path in (tmp_path / "run" / "last" / "state").iterdir())
     assert states == ["rank_0.json", "rank_0.safetensors", "rank_1.json", "rank_1.safetensors"]
+
+
+def test_ddp_leaves_the_decoder_out_as_one_process_does(scenes, tmp_path):
+    train(scenes, tmp_path / "one", "--batch-size", "8", "--map-epochs", "1")
+    train(scenes, tmp_path / "two", "--batch-size", "4", "--map-epochs", "1", "--num-processes", "2")
+    compare(tmp_path / "one", tmp_path / "two")
+    epochs = [record for record in log(tmp_path / "two") if record["kind"] == "epoch"]
+    assert ["val" in record for record in epochs] == [False, True]
 
 
 def test_accumulation_on_two_processes_equals_it_too(scenes, tmp_path, alone):

@@ -60,6 +60,17 @@ def really_kept(config: TrainConfig) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+def test_a_batch_of_conversations_is_that_of_the_run():
+    config = settings()
+    config = dataclasses.replace(config, data=DataConfig(batch_size=7, sentences_per_image=4, turns=3))
+    skeleton = prepared(build_skeleton(config.model), config)
+    batch = sample_batch(skeleton, config)
+    assert batch["image_index"].tolist() == [0, 0, 1] and batch["seg_row"].tolist() == [0, 0, 0, 1, 2, 2, 2]
+    assert (batch["input_ids"] == skeleton.vlm.seg_token_id).sum(1).tolist() == [3, 1, 3]
+    told = step_memory(skeleton, batch, loss_weights(config.loss))
+    assert told.activations == pytest.approx(really_kept(config), rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("tuning", "model", "speed"),
     [

@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lisa_core.build import sam_size
 from lisa_core.config import DataConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from lisa_core.data import group_by_image
 from lisa_core.data.base import Example
+from lisa_core.data.collate import Collator
 from lisa_core.engine import Engine, MicroBatch
 from lisa_core.losses import LossTerm
 from lisa_core.objective import loss_terms, loss_weights, term_counts
+from lisa_core.prompts import declines
 from lisa_core.trainer import Trainer
 
 WEIGHTS = {"ce_weight": 0.7, "bce_weight": 2.0, "dice_weight": 0.5, "similarity_weight": 1.5, "contrast_weight": 0.3}
@@ -240,3 +243,69 @@ def test_the_parts_of_a_step_are_told_by_dataset_and_add_up(scenes, tmp_path):
     alone.optimizer = Recorder(trainer.model)
     b = alone.step([MicroBatch(trainer.collator(examples[1:2]))])
     assert b.datasets["b"]["loss"] == pytest.approx(b.record["loss"], rel=1e-4)
+
+
+def in_turns(trainer: Trainer, turns: int = 2) -> Collator:
+    config = trainer.config.model
+    return Collator(trainer.model.vlm, config, sam_size(config), turns=turns)
+
+
+def test_a_conversation_trains_a_mask_and_a_word_of_every_turn(scenes, tmp_path):
+    trainer = make_trainer(scenes, tmp_path)
+    examples = [trainer.train_data.load(index) for index in joined(by_picture(trainer, 3))]
+    declining = next(key for key in map(str, range(99)) if declines(key))
+    sample = replace(examples[2].sample, no_target=True)
+    examples[2] = replace(examples[2], sample=sample, mask=np.zeros_like(examples[2].mask), wording=declining)
+    batch = in_turns(trainer)(examples)
+    assert batch["turns"].tolist() == [2, 2, 2] and batch["seg_row"].tolist() == [0, 0, 1, 2, 2]
+    model = trainer.model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    weights, losses = loss_weights(trainer.config.loss), []
+    for _ in range(8):
+        output = model(batch)
+        terms, iou = loss_terms(output, batch)
+        assert len(iou) == len(output.mask_logits) == sum(not one.sample.no_target for one in examples) == 5
+        counts = term_counts(batch)
+        assert {name: term.count for name, term in terms.items()} == {name: counts[name] for name in terms}
+        # The cross-entropy has each [SEG] once, in the row that draws its mask.
+        of_words = terms["ce"].rows[output.token_labels == model.vlm.seg_token_id]
+        assert torch.equal(of_words, batch["seg_row"]) and torch.equal(output.rows, batch["seg_row"])
+        loss = sum(weights[name] * term.total / term.count for name, term in terms.items())
+        losses.append({name: (term.total / term.count).item() for name, term in terms.items()} | {"loss": loss.item()})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1]["ce"] < 0.9 * losses[0]["ce"] and losses[-1]["loss"] < losses[0]["loss"]
+
+
+@torch.no_grad()
+def test_the_first_turn_of_a_conversation_is_drawn_and_said_as_if_alone(scenes, tmp_path):
+    trainer = make_trainer(scenes, tmp_path)
+    first, second = (trainer.train_data.load(index) for index in by_picture(trainer, 1)[0])
+    model = trainer.model.eval()
+    collator = in_turns(trainer)
+    both, alone, other = (collator(examples) for examples in ([first, second], [first], [second]))
+    drawn, expected, apart = (model(batch) for batch in (both, alone, other))
+    torch.testing.assert_close(drawn.mask_logits[:1], expected.mask_logits, rtol=1e-4, atol=1e-4)
+    # The second has read the first, so it is not what it is alone.
+    assert not torch.allclose(drawn.mask_logits[1:], apart.mask_logits, rtol=1e-4, atol=1e-4)
+    learnt = alone["labels"][0] != -100
+    width = int(learnt.nonzero()[-1]) + 1
+    assert torch.equal(both["labels"][0, :width], alone["labels"][0])
+
+
+def test_samples_of_a_dataset_are_sentences_however_many_share_a_row(scenes, tmp_path):
+    trainer = make_trainer(scenes, tmp_path)
+    pictures = by_picture(trainer, 3)
+    examples = []
+    for name, picture in zip("aba", pictures):
+        found = [trainer.train_data.load(index) for index in picture]
+        examples += [replace(one, sample=replace(one.sample, dataset=name)) for one in found]
+    batch = in_turns(trainer)(examples)
+    assert batch["datasets"] == ["a", "b", "a"] and len(batch["sample_ids"]) == 6
+    engine = Engine(trainer.model, trainer.config, trainer.processes, 1, ["a", "b"])
+    engine.optimizer = Recorder(trainer.model.train())
+    step = engine.step([MicroBatch(batch)])
+    told = {name: (of["samples"], of["masks"]) for name, of in step.datasets.items()}
+    assert told == {"a": (4, 4), "b": (2, 2)} and step.record["masks"] == 6
+    assert sum(of["giou"] * of["masks"] for of in step.datasets.values()) == pytest.approx(step.iou_sum, abs=1e-5)

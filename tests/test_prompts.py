@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lisa_core.prompts import answer, asks_why, declines, nothing, question, several_masks
+from lisa_core.prompts import (
+    Dialogue,
+    answer,
+    asks_why,
+    conversation,
+    declines,
+    nothing,
+    question,
+    several_masks,
+)
 from lisa_core.vlm import SEG_TOKEN
 
 
@@ -77,3 +89,21 @@ def test_what_is_not_there_is_said_in_words_every_other_time() -> None:
     declined = [key for key in KEYS if declines(key)]
     assert 0.3 < len(declined) / len(KEYS) < 0.7 and not declines(None)
     assert len({nothing(key) for key in declined}) == 3 and all(SEG_TOKEN not in nothing(key) for key in KEYS)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda said: pickle.loads(pickle.dumps(said))], ids=["copy", "deep", "pickle"]
+)
+def test_a_dialogue_is_copied_whole(copied, taught: bool) -> None:
+    said = Dialogue("And how many?", [("What is it?", "A ring."), ("Red?", "No.")], taught)
+    other = copied(said)
+    assert type(other) is Dialogue and other == said
+    assert (other.asked, other.earlier, other.taught) == (said.asked, said.earlier, taught)
+
+
+def test_one_turn_is_no_dialogue_and_of_several_the_last_is_what_is_asked() -> None:
+    assert conversation([("a", "b")]) == ("a", "b") and type(conversation([("a", "b")])[0]) is str
+    asked, reply = conversation([("a", "b"), ("c", "d"), ("e", "f")])
+    assert isinstance(asked, Dialogue) and asked.taught and reply == "f"
+    assert (asked.asked, asked.earlier) == ("e", (("a", "b"), ("c", "d")))

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+from itertools import groupby
 from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from lisa_core.errors import ConfigError
-from lisa_core.prompts import Dialogue
+from lisa_core.generic import GenericVLM
+from lisa_core.prompts import Dialogue, conversation
+from lisa_core.registry import get_registry
 from lisa_core.text import (
     add_seg_token,
     answer_labels,
     chat_rows,
+    earlier_replies,
     left_padded,
     plain_question,
     plain_words,
@@ -148,6 +153,119 @@ def test_special_tokens_in_earlier_turns_are_broken_up_too(tokenizer):
     assert isinstance(asked, Dialogue) and SEG_TOKEN not in asked
     assert (asked.asked, asked.earlier) == ("[ SEG]?", (("a [ SEG]", "[ SEG] b"),))
     assert plain_question(tokenizer, f"the {SEG_TOKEN} sign") == "the [ SEG] sign"
+
+
+def test_replies_that_are_taught_keep_their_tokens_and_questions_do_not(tokenizer):
+    tokenizer.add_tokens([SEG_TOKEN], special_tokens=True)
+    asked, _ = conversation([(f"the {SEG_TOKEN} sign", f"It is {SEG_TOKEN}."), (f"a {SEG_TOKEN}", "It.")])
+    asked = plain_question(tokenizer, asked)
+    assert isinstance(asked, Dialogue) and asked.taught and asked.asked == "a [ SEG]"
+    assert asked.earlier == (("the [ SEG] sign", f"It is {SEG_TOKEN}."),)
+
+
+TURNS = [
+    ("Segment the red ring.", f"It is {SEG_TOKEN}."),
+    # What a user says may be what the model says elsewhere.
+    ("Segment There is no such object.", "There is no such object."),
+    ("Which rings?", f"They are {SEG_TOKEN} and {SEG_TOKEN}."),
+    ("Segment it.", f"It is {SEG_TOKEN}."),
+]
+CHECKPOINTS = ["llava_onevision", "internvl", "gemma3"]
+
+
+@pytest.fixture(params=["clip-llm", "llava", "llava-next", "qwenvl", "smolvlm", "example", *CHECKPOINTS])
+def vlm(request, small_checkpoint):
+    """A small model of each family that knows turns, of its real classes."""
+    if request.param in CHECKPOINTS:
+        return GenericVLM.from_pretrained(str(small_checkpoint(request.param)))
+    if request.param == "llava-next":
+        from lisa_llava.tiny import tiny_llava_next
+        from lisa_llava.vlm import Llava
+
+        return Llava(*tiny_llava_next())
+    if request.param == "example":
+        from lisa_example_vlm.vlm import InternVL
+
+        return InternVL.tiny()
+    return get_registry().load_vlm_class(request.param).tiny()
+
+
+def test_the_labels_of_a_conversation_are_its_replies(vlm):
+    """Each whole, with what ends it, and nothing of the questions."""
+    assert vlm.knows_turns
+    said = [conversation(TURNS), conversation(TURNS[3:]), conversation(TURNS[1:3])]
+    said.append((Dialogue(TURNS[1][0], TURNS[:1]), TURNS[1][1]))  # of a data set: what came before is only read
+    pictures = [Image.new("RGB", (96, 64), "red"), Image.new("RGB", (64, 96), "blue")]
+    batch = vlm.preprocess(pictures, [asked for asked, _ in said], [reply for _, reply in said], [0, 0, 1, 1])
+    taught = [[reply for _, reply in turns] for turns in (TURNS, TURNS[3:], TURNS[1:3], TURNS[1:2])]
+    ends = set()
+    for ids, labels, replies in zip(batch["input_ids"], batch["labels"], taught):
+        labelled = labels != -100
+        assert torch.equal(ids[labelled], labels[labelled])
+        runs = [list(run) for learnt, run in groupby(range(len(ids)), key=lambda at: bool(labelled[at])) if learnt]
+        texts = [vlm.tokenizer.decode(ids[run]) for run in runs]
+        assert len(texts) == len(replies)
+        for text, reply in zip(texts, replies):
+            assert text.strip().startswith(reply)
+            ends.add(text.lstrip().removeprefix(reply))
+        seg = vlm.seg_token_id
+        assert (labels == seg).sum() == sum(reply.count(SEG_TOKEN) for reply in replies)
+    # The end of a turn is learnt in each, and is the same one.
+    assert len(ends) == 1 and ends != {""}
+
+
+@pytest.mark.parametrize("mark", [[], [901]])  # a piece that only a text of its own starts with
+@pytest.mark.parametrize("added", [[], [2]])  # an end token the tokenizer adds to every row
+@pytest.mark.parametrize("merged", [False, True])  # the last piece of a reply and the first of what follows
+def test_earlier_replies_are_found_by_all_that_follows_them(mark, added, merged):
+    between = [30, 31, 7, 8] if merged else [9, 30, 31, 7, 8]  # the question ends as the reply does
+    ids = torch.tensor([[1, 5, 7, 8, *between, 40, 7, 8, 9, *added]])
+    pieces = {
+        "It.": [*mark, 7, 8, 9],
+        "It. And?ASSISTANT: It.": [*mark, *ids[0, 2 : ids.shape[1] - len(added)].tolist()],
+    }
+    labels = answer_labels(
+        lambda text, **_: {"input_ids": pieces[text]},
+        ids,
+        torch.ones_like(ids),
+        ["It."],
+        [[("It.", "It. And?ASSISTANT: It.")]],
+    )
+    first = [-100, -100, 7, 8, *([-100] * 4 if merged else [9, *[-100] * 4])]
+    assert labels[0].tolist() == [*first, -100, 7, 8, 9, *added]
+
+
+def learnt(tokenizer, template: str, turns: list[tuple[str, str]]) -> list[str]:
+    tokenizer.chat_template = template
+    asked, reply = conversation(turns)
+    prompts, replies = chat_rows(tokenizer, [asked], [reply], with_image=False)
+    (found,) = earlier_replies(tokenizer, [asked], prompts, replies, with_image=False)
+    row = prompts[0] + replies[0]
+    assert all(row.endswith(rest) and rest.startswith(said) for said, rest in found)
+    return [said for said, _ in found]
+
+
+def test_a_template_may_write_the_last_reply_otherwise(tokenizer):
+    """As Qwen3's, which thinks before its last reply alone; and as Llama 3's, which trims."""
+    template = (
+        "{% for message in messages %}<{{ message['role'] }}>"
+        "{% if loop.last and message['role'] == 'assistant' %}<think></think>{% endif %}"
+        "{{ message['content'] | trim }}<end>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    turns = [("a", " One. "), ("One.", "One."), ("c", "Two.")]
+    assert learnt(tokenizer, template, turns) == ["One.<end>\n", "One.<end>\n"]
+    assert learnt(tokenizer, TEMPLATE, turns[1:]) == [" One.</s>"]
+    assert learnt(tokenizer, TEMPLATE, turns[2:]) == []
+
+
+def test_a_template_that_forgets_earlier_replies_is_refused(tokenizer):
+    forgets = (
+        "{% for message in messages %}{{ 'A:' if message['role'] == 'assistant' }}"
+        "{% if loop.last or message['role'] == 'user' %}{{ message['content'] }}{% endif %}|{% endfor %}"
+        "{% if add_generation_prompt %}A:{% endif %}"
+    )
+    with pytest.raises(ConfigError, match="leave --turns out"):
+        learnt(tokenizer, forgets, [("a", "b"), ("c", "d")])
 
 
 def test_a_template_that_rewrites_the_prompt_once_the_answer_is_known_is_refused():

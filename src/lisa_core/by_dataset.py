@@ -26,20 +26,20 @@ class ByDataset:
         self.sums = torch.zeros(len(self.names), len(self.columns), dtype=torch.float64)
 
     def add(self, batch: Batch, terms: Mapping[str, LossTerm], iou: Tensor) -> None:
-        """Count a micro-batch, whose rows say in `datasets` what they are of."""
+        """Count a micro-batch, whose rows say in `datasets` what they are of, in `turns` how many samples they hold."""
         if not self.names:
             return
         number = torch.tensor([self.names.index(name) for name in batch["datasets"]])
-        self._add("samples", number, torch.ones(len(number)))
+        self._add("samples", number, batch["turns"])
+        drawn = number[batch["seg_row"].cpu()]
+        self._add("masks", drawn, torch.ones(len(drawn)))
+        self._add("overlap", drawn, iou)
         for name, term in terms.items():
             if term.each is None or term.rows is None:
                 continue
             of = number[term.rows.cpu()]
             self._add(name, of, term.each)
             self._add(f"{name} count", of, torch.ones(len(of)))
-            if name == "bce":  # one for each mask
-                self._add("masks", of, torch.ones(len(of)))
-                self._add("overlap", of, iou)
 
     def _add(self, column: str, dataset: Tensor, values: Tensor) -> None:
         self.sums[:, self.columns.index(column)].index_add_(0, dataset, values.detach().cpu().double())

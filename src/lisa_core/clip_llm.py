@@ -27,7 +27,7 @@ from lisa_core.errors import ConfigError
 from lisa_core.families import pair_halves
 from lisa_core.loading import load_errors, weights_options
 from lisa_core.quantize import QUANTIZATIONS, make_trainable, quantization_config, refuse_unless
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, starts_itself
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, earlier_replies, starts_itself
 from lisa_core.tiny import (
     TINY_IMAGE,
     TINY_PATCH,
@@ -225,7 +225,9 @@ class ClipLLM(VLM):
                 add_special_tokens=not starts_itself(self.tokenizer, prompts),
             )
             batch["input_ids"], batch["attention_mask"] = rows["input_ids"], rows["attention_mask"]
-            batch["labels"] = answer_labels(self.tokenizer, rows["input_ids"], rows["attention_mask"], replies)
+            earlier = earlier_replies(self.tokenizer, questions, prompts, replies, with_image=False)
+            labels = answer_labels(self.tokenizer, rows["input_ids"], rows["attention_mask"], replies, earlier)
+            batch["labels"] = labels
         return batch
 
     def encode_image(self, batch: Batch) -> ImageFeatures:

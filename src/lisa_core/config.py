@@ -48,6 +48,12 @@ class DataConfig:
         "At most so many sentences of one picture share a batch; the picture is then encoded once for all of them.",
         low=1,
     )
+    turns: int = setting(
+        1,
+        "Up to so many sentences of a picture that stand together in a batch are asked one after the other in one "
+        "conversation (joint fusion).",
+        low=1,
+    )
     num_workers: int = setting(0, "Processes that read and prepare data; 0: the main one.", low=0)
     max_train_samples: int | None = setting(None, "Train on the first so many sentences only (of each dataset).", low=1)
     max_val_samples: int | None = setting(
@@ -116,6 +122,12 @@ class OptimConfig:
     """Optimization"""
 
     num_epochs: int = setting(10, "Passes over the training sentences.", low=1)
+    map_epochs: int = setting(
+        0,
+        "The first so many of them train the similarity map alone, at a fraction of the time; the mask decoder then "
+        "starts with a map to draw by.",
+        low=0,
+    )
     learning_rate: float | None = setting(
         None,
         "Peak learning rate of AdamW; default 1e-4, or 1e-3 for a tiny model, which starts from random weights.",
@@ -276,6 +288,8 @@ class TrainConfig:
             and not (self.run.init_from or self.run.resume)
         ):
             yield "the projector of clip-llm starts random, so --tune-projector freeze needs --init-from"
+        if self.data.turns > 1 and model.fusion == "late":
+            yield f"--turns {self.data.turns} needs --fusion joint, as late fusion learns no answers; or leave it out"
         if tuning.tune_sam_encoder != "auto" and model.mask_features != "sam":
             yield f"--tune-sam-encoder {tuning.tune_sam_encoder} means nothing without --mask-features sam"
         if self.run.parallel == "fsdp" and tuning.quantization is not None:
@@ -288,6 +302,10 @@ class TrainConfig:
             yield "--feature-cache would fill with changed pictures that never come again: leave it out, or --augment"
         if self.speed.cpu_offload and tuning.quantization is not None:
             yield f"--cpu-offload cannot move {tuning.quantization} weights: use one of the two"
+        if self.optim.map_epochs >= self.optim.num_epochs:
+            yield f"--map-epochs {self.optim.map_epochs} leaves none of --num-epochs {self.optim.num_epochs} for masks"
+        if self.optim.map_epochs and not self.model.similarity_map:
+            yield "--map-epochs needs --similarity-map: there is no map to train"
 
     def validate(self) -> None:
         """Check every setting.

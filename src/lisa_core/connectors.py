@@ -140,11 +140,16 @@ class FineFeatures(nn.Module):
         width: channels of the stem.
     """
 
+    STRIDE = 4
+    """Pixels of the picture in a cell of the finer map, either way."""
+
     def __init__(self, prompt_dim: int, width: int = 32) -> None:
         super().__init__()
         # Straight to a quarter, like ConvNeXt's stem (arXiv:2201.03545, section 2.2): at half the picture's size, norms
         # alone would cost more than the mask decoder.
-        self.quarter = nn.Sequential(*_convolution(3, width, kernel_size=7, stride=4), *_convolution(width, width))
+        self.quarter = nn.Sequential(
+            *_convolution(3, width, kernel_size=7, stride=self.STRIDE), *_convolution(width, width)
+        )
         self.eighth = nn.Sequential(*_convolution(width, 2 * width, stride=2))
         self.to_quarter = nn.Conv2d(width, prompt_dim // 8, kernel_size=1)
         self.to_eighth = nn.Conv2d(2 * width, prompt_dim // 4, kernel_size=1)

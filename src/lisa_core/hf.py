@@ -16,7 +16,7 @@ from lisa_core.errors import ConfigError
 from lisa_core.geometry import pad_grids
 from lisa_core.loading import load_errors, weights_options
 from lisa_core.quantize import make_trainable, quantization_config, refuse_unless
-from lisa_core.text import add_seg_token, answer_labels, chat_rows, left_padded, starts_itself
+from lisa_core.text import add_seg_token, answer_labels, chat_rows, earlier_replies, left_padded, starts_itself
 from lisa_core.vlm import CORE_KEYS, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
 
@@ -175,7 +175,8 @@ class HFVLM(VLM):
         image_inputs = {key: value for key, value in rows.items() if key in self.image_keys}
         batch.update({key: value for key, value in rows.items() if key not in self.image_keys})
         batch.update(self.take_images(image_inputs, [index.index(image) for image in range(len(images))]))
-        batch["labels"] = answer_labels(self.tokenizer, batch["input_ids"], batch["attention_mask"], replies)
+        earlier = earlier_replies(self.processor, questions, prompts, replies, with_image=True)
+        batch["labels"] = answer_labels(self.tokenizer, batch["input_ids"], batch["attention_mask"], replies, earlier)
         return batch
 
     def prepare_image(self, image: Image.Image) -> Image.Image:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lisa_core.connectors import FineFeatures, ImageSAMConnector, ImageTextConnector, SimilarityMap, TextSAMConnector
 from lisa_core.errors import ConfigError
@@ -35,6 +37,8 @@ class LisaOutput:
     """Next-token scores [T,V] at the answer's positions (joint fusion, batch with labels)."""
     token_labels: Tensor | None
     """The ids those scores should predict, [T]."""
+    decoded: bool = True
+    """False: the mask decoder was left out, the masks are the similarity map's and `iou` is 0."""
 
 
 @dataclass
@@ -44,7 +48,7 @@ class EncodedImages:
     features: ImageFeatures
     """The VLM's own encoding."""
     mask_features: Tensor
-    """What the decoder draws on, float32 [U,C,h,w]."""
+    """What the decoder draws on, float32 [U,C,h,w]; the patches, if the decoder is left out."""
     mask_content: Tensor
     """The part of it that shows the picture, [U,4]."""
     patches: Tensor
@@ -58,7 +62,8 @@ class EncodedImages:
 class LisaModel(nn.Module):
     """Language-instructed segmentation: a VLM reads, SAM's mask decoder draws.
 
-    `tuning` says which adapters it has (tuning.py), `half_dtype` in which precision the VLM computes (precision.py).
+    `tuning` says which adapters it has (tuning.py), `half_dtype` in which precision the VLM computes (precision.py),
+    `map_only` that the similarity map stands for the masks, and nothing of the decoder is computed.
 
     Args:
         vlm: any implementation of the VLM protocol.
@@ -74,6 +79,7 @@ class LisaModel(nn.Module):
         self.config = config
         self.tuning = TuningConfig()
         self.half_dtype: torch.dtype | None = None
+        self.map_only = False
         self.cache = EncoderCache()
         self.vlm = vlm
         self.decoder = decoder
@@ -101,6 +107,8 @@ class LisaModel(nn.Module):
             side = self.decoder.size.image_size // self.decoder.size.patch_size
             grid = unpad(grid, content, (side, side))
             content = full_content(len(grid), grid.device)
+        if self.map_only and self.vlm.has_grid:
+            return EncodedImages(features, grid, content, grid, content)
         if self.image_sam is not None:
             drawn_on, frame = self.image_sam(grid), content
         elif self.sam_encoder is None:
@@ -113,8 +121,11 @@ class LisaModel(nn.Module):
     def _fine(self, batch: Batch, drawn_on: Tensor, frame: Tensor) -> tuple[Tensor, Tensor] | None:
         if self.fine is None:
             return None
-        half, quarter = self.fine(batch["fine_pixels"])
         height, width = drawn_on.shape[-2:]
+        pixels, side = batch["fine_pixels"], FineFeatures.STRIDE * 4 * max(height, width)
+        if pixels.shape[-1] > side:  # finer than the decoder draws
+            pixels = F.interpolate(pixels, size=(side, side), mode="area")
+        half, quarter = self.fine(pixels)
         whole = full_content(len(frame), frame.device)
         half = reframe(half, whole, frame, (2 * height, 2 * width))
         return half, reframe(quarter, whole, frame, (4 * height, 4 * width))
@@ -184,6 +195,8 @@ class LisaModel(nn.Module):
                 with self._half(batch):
                     token_logits = self.vlm.lm_logits(hidden[positions])
         images = batch["image_index"][rows]
+        if self.map_only:
+            return self._map_alone(prompts, rows, images, encoded, token_logits, token_labels)
         content = encoded.mask_content[images]
         similarity = mask_prompt = None
         if self.similarity is not None:
@@ -200,6 +213,29 @@ class LisaModel(nn.Module):
             token_logits=token_logits,
             token_labels=token_labels,
         )
+
+    def drawing_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that a similarity map does without."""
+        parts = [self.decoder, *([self.image_sam, self.fine, self.sam_encoder] if self.vlm.has_grid else [])]
+        for part in parts:
+            if part is not None:
+                yield from part.parameters()
+
+    def _map_alone(
+        self,
+        prompts: Tensor,
+        rows: Tensor,
+        images: Tensor,
+        encoded: EncodedImages,
+        token_logits: Tensor | None,
+        token_labels: Tensor | None,
+    ) -> LisaOutput:
+        """The similarity maps in place of masks."""
+        if self.similarity is None:
+            raise ValueError("without a similarity map there is nothing to see but what the decoder draws")
+        maps = self.similarity(prompts, encoded.patches, images, encoded.patch_content)
+        maps = _in_picture(maps, encoded.patch_content[images])
+        return LisaOutput(maps.detach(), maps.new_zeros(len(maps)), rows, maps, token_logits, token_labels, False)
 
     def _half(self, batch: Batch) -> AbstractContextManager[object]:
         """Half precision, where it is asked for: around what reads, not around what draws."""

@@ -69,11 +69,11 @@ def _mask_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], 
     logits = _at(logits, size)
     target, valid = pool_targets(batch["targets"], batch["valid"], size)
     iou = soft_iou(logits, target, valid)
-    terms = {
-        "bce": summed(bce_per_mask(logits, target, valid), rows),
-        "dice": summed(dice_per_mask(logits, target, valid), rows),
-        "iou": summed((output.iou.float() - iou).square(), rows),
-    }
+    terms = {}
+    if output.decoded:
+        terms["bce"] = summed(bce_per_mask(logits, target, valid), rows)
+        terms["dice"] = summed(dice_per_mask(logits, target, valid), rows)
+        terms["iou"] = summed((output.iou.float() - iou).square(), rows)
     if output.similarity_logits is not None:
         similarity = output.similarity_logits.float()
         target, valid = pool_targets(batch["targets"], batch["valid"], similarity.shape[-1])

@@ -19,12 +19,24 @@ class Dialogue(str):
     """The last question."""
     earlier: tuple[tuple[str, str], ...]
     """What was asked and answered before."""
+    taught: bool
+    """Whether the earlier replies are our own, to be learnt like the last one: a `[SEG]` in them draws a mask."""
 
-    def __new__(cls, asked: str, earlier: Sequence[tuple[str, str]]) -> Dialogue:
+    def __new__(cls, asked: str, earlier: Sequence[tuple[str, str]], taught: bool = False) -> Dialogue:
         """Of the last question and what came before."""
         self = super().__new__(cls, "\n".join([*(text for turn in earlier for text in turn), asked]))
-        self.asked, self.earlier = asked, tuple(earlier)
+        self.asked, self.earlier, self.taught = asked, tuple(earlier), taught
         return self
+
+    def __reduce__(self) -> tuple[type[Dialogue], tuple[str, tuple[tuple[str, str], ...], bool]]:
+        """What a copy is made of."""
+        return Dialogue, (self.asked, self.earlier, self.taught)
+
+
+def conversation(turns: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Questions and answers of our own as one user turn, a `Dialogue` if there are several, and the last answer."""
+    *earlier, (asked, reply) = turns
+    return (Dialogue(asked, earlier, taught=True) if earlier else asked), reply
 
 
 _PHRASES = (

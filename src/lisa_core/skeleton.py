@@ -32,7 +32,7 @@ from lisa_core.families import option_values, resolve_family
 from lisa_core.hf import HFVLM
 from lisa_core.model import LisaModel
 from lisa_core.model_config import ModelConfig
-from lisa_core.prompts import answer, question
+from lisa_core.prompts import answer, conversation, question
 from lisa_core.registry import get_registry
 from lisa_core.sam import SamImageEncoder, SamMaskDecoder
 from lisa_core.tiny import tiny_tokenizer
@@ -67,13 +67,20 @@ def build_skeleton(config: ModelConfig) -> LisaModel:
 
 def sample_batch(model: LisaModel, config: TrainConfig) -> Batch:
     """A micro-batch of blank pictures with as many sentences as the run has, CPU tensors."""
-    size = sam_size(model.config)
+    size, turns = sam_size(model.config), config.data.turns
     sentences = config.data.batch_size
     each = min(config.data.sentences_per_image, sentences)
-    index = [sentence // each for sentence in range(sentences)]
-    pictures = [Image.new("RGB", PICTURE, "gray")] * (index[-1] + 1)
-    questions = [question(EXPRESSION, is_sentence=False)] * sentences
-    batch = Collator(model.vlm, model.config, size).inputs(pictures, questions, [answer()] * sentences, index)
+    counts = [min(each, sentences - start) for start in range(0, sentences, each)]  # sentences of each picture
+    # The picture of each row, and how many sentences it asks.
+    rows = [(image, min(turns, of - turn)) for image, of in enumerate(counts) for turn in range(0, of, turns)]
+    said = [conversation([(question(EXPRESSION, is_sentence=False), answer())] * asked) for _, asked in rows]
+    batch = Collator(model.vlm, model.config, size, turns=turns).inputs(
+        [Image.new("RGB", PICTURE, "gray")] * len(counts),
+        [asked for asked, _ in said],
+        [reply for _, reply in said],
+        [image for image, _ in rows],
+    )
+    batch["seg_row"] = torch.tensor([row for row, (_, asked) in enumerate(rows) for _ in range(asked)])
     batch["targets"] = torch.zeros(sentences, size.mask_size, size.mask_size)
     batch["valid"] = torch.ones_like(batch["targets"])
     return batch

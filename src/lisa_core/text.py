@@ -52,11 +52,14 @@ def plain_words(tokenizer: Any, text: str) -> str:
 
 
 def plain_question(tokenizer: Any, question: str) -> str:
-    """A question, and what was said before it, as `plain_words`."""
+    """A question, and what was said before it, as `plain_words`; replies that are taught stay what they are."""
     if not isinstance(question, Dialogue):
         return plain_words(tokenizer, question)
-    earlier = [(plain_words(tokenizer, said), plain_words(tokenizer, reply)) for said, reply in question.earlier]
-    return Dialogue(plain_words(tokenizer, question.asked), earlier)
+    earlier = [
+        (plain_words(tokenizer, said), reply if question.taught else plain_words(tokenizer, reply))
+        for said, reply in question.earlier
+    ]
+    return Dialogue(plain_words(tokenizer, question.asked), earlier, question.taught)
 
 
 def chat_rows(
@@ -83,6 +86,48 @@ def chat_rows(
     return prompts, replies
 
 
+def earlier_replies(
+    processor: Any, questions: Sequence[str], prompts: Sequence[str], replies: Sequence[str], with_image: bool
+) -> list[list[tuple[str, str]]]:
+    """Of each row of `chat_rows`, the replies before the last one that are taught too.
+
+    Returns:
+        For each of them, in their order: the reply as text, with what ends it, and all of the row from its start on.
+
+    Raises:
+        ConfigError: if the template does not repeat earlier replies as they are.
+    """
+    return [
+        _earlier_replies(processor, question, prompt, reply, with_image)
+        if reply and isinstance(question, Dialogue) and question.taught
+        else []
+        for question, prompt, reply in zip(questions, prompts, replies)
+    ]
+
+
+def _earlier_replies(
+    processor: Any, question: Dialogue, prompt: str, reply: str, with_image: bool
+) -> list[tuple[str, str]]:
+    chat, row = _conversation(question, with_image), prompt + reply
+    ends = range(1, len(chat), 2)  # of the messages before each earlier reply
+    starts = [processor.apply_chat_template(chat[:end], add_generation_prompt=True, tokenize=False) for end in ends]
+    found = []
+    for end, start, following, (_, said) in zip(ends, starts, [*starts[1:], prompt], question.earlier):
+        said = said.strip()  # as some templates do
+        place = row.find(said, len(start), len(following))
+        if not row.startswith(start) or place < 0:
+            raise ConfigError(
+                "the checkpoint's chat template does not repeat earlier replies as they were, so conversations "
+                "cannot be learnt: leave --turns out"
+            )
+        # Templates may write a last reply otherwise than earlier ones, but end both alike.
+        last = processor.apply_chat_template(chat[: end + 1], tokenize=False)
+        stop = place + len(said)
+        stop += _agreeing(row[stop:], last[last.rfind(said) + len(said) :])
+        found.append((row[len(start) : stop], row[len(start) :]))
+    return found
+
+
 def _conversation(question: str, with_image: bool) -> list[dict[str, Any]]:
     """The messages up to a question, those before it included; the picture stands in the first."""
     earlier, asked = (question.earlier, question.asked) if isinstance(question, Dialogue) else ((), question)
@@ -100,30 +145,59 @@ def _turn(role: str, text: str, in_parts: bool) -> dict[str, Any]:
     return {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text}
 
 
-def answer_labels(tokenizer: Any, input_ids: Tensor, attention_mask: Tensor, replies: Sequence[str]) -> Tensor:
-    """Labels [N,L]: the ids of the reply, which ends each right-padded row, and -100 everywhere else."""
+def answer_labels(
+    tokenizer: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    replies: Sequence[str],
+    earlier: Sequence[Sequence[tuple[str, str]]] = (),
+) -> Tensor:
+    """Labels [N,L]: the ids of the replies, and -100 everywhere else.
+
+    Args:
+        tokenizer: made the ids.
+        input_ids: int64 [N,L], right-padded.
+        attention_mask: int64 [N,L].
+        replies: N texts that end the rows; "" for a row without.
+        earlier: for each row the replies before its last, of `earlier_replies`; by default none.
+    """
     labels = torch.full_like(input_ids, IGNORED_LABEL)
     for row, reply in enumerate(replies):
         if reply:
             end = int(attention_mask[row].sum())
             ids = input_ids[row, :end].tolist()
-            start = end - _tail(ids, tokenizer(reply, add_special_tokens=False)["input_ids"])
-            labels[row, start:end] = input_ids[row, start:end]
+            spans = [_span(tokenizer, ids, *texts) for texts in (earlier[row] if earlier else ())]
+            for start, stop in (*spans, (_span(tokenizer, ids, reply, reply)[0], end)):
+                labels[row, start:stop] = input_ids[row, start:stop]
     return labels
 
 
-def _tail(ids: list[int], reply: list[int]) -> int:
-    """How many ids at the end of a row are the reply's.
+def _span(tokenizer: Any, ids: list[int], reply: str, rest: str) -> tuple[int, int]:
+    """Where in a row's ids a reply starts and ends; `rest` is the row's text from the reply's start on."""
+    of_reply, of_rest = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (reply, rest))
+    first, start = _tail(ids, of_rest)
+    return start, start + _agreeing(of_reply, of_rest) - first
+
+
+def _agreeing(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many of the first members of two sequences are the same."""
+    pairs = enumerate(zip(one, other))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _tail(ids: list[int], text: list[int]) -> tuple[int, int]:
+    """Where in a row's ids those of the text that ends it start, and how many of the text's first are not there.
 
     Alone, a text may start with another piece than inside a row (SentencePiece marks a beginning), and a row may end
     with a token that the tokenizer added: both are found by matching, not by counting.
     """
-    for first in range(len(reply)):
-        part = reply[first:]
+    for first in range(len(text)):
+        part = text[first:]
         for added in (0, 1):
             stop = len(ids) - added
-            if ids[max(stop - len(part), 0) : stop] == part:
-                return len(part) + added
+            start = max(stop - len(part), 0)
+            if ids[start:stop] == part:
+                return first, start
     raise ConfigError("the tokenizer changes the answer once it stands after the prompt, so it cannot be learnt")
 
 

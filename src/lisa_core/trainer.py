@@ -119,7 +119,8 @@ class Trainer:
         if config.speed.feature_cache is not None:
             self.model.cache = encoder_cache(self.model, config.speed.feature_cache)
         stores = self.model.cache.pictures
-        self.collator = Collator(self.model.vlm, config.model, sam_size(config.model), stores)
+        size, turns = sam_size(config.model), config.data.turns
+        self.collator = Collator(self.model.vlm, config.model, size, stores, turns=turns)
         if self.processes.rank > 0:
             set_seed(config.optim.seed + self.processes.rank)  # the same weights everywhere, but not the same dropout
 
@@ -186,13 +187,15 @@ class Trainer:
         while position.epoch <= config.optim.num_epochs:
             sampler.set_epoch(position.epoch, position.epoch_step)
             loader.generator.manual_seed(config.optim.seed * 100_003 + position.epoch)
+            self.model.map_only = position.epoch <= config.optim.map_epochs
             self.engine.wrapped.train()
             if position.epoch_step < sampler.steps:
                 self._train(loader, interrupts)
                 # Before validation: a picture it cannot read must not cost the epoch.
                 self._save()
             result = None
-            if position.epoch % config.run.eval_every == 0 or position.epoch == config.optim.num_epochs:
+            due = position.epoch % config.run.eval_every == 0 or position.epoch == config.optim.num_epochs
+            if due and not self.model.map_only:  # nothing that a checkpoint draws by itself could be judged yet
                 result = self._validate()
             self._finish_epoch(result)
             position.next_epoch()

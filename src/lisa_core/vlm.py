@@ -23,7 +23,7 @@ Batch = dict[str, Any]
 CORE_KEYS = frozenset(
     {
         *("image_index", "picture_sizes", "text_input_ids", "text_attention_mask", "labels"),
-        *("sam_pixels", "sam_content", "targets", "valid", "seg_row", "sample_ids", "datasets", "skipped"),
+        *("sam_pixels", "sam_content", "targets", "valid", "seg_row", "sample_ids", "turns", "datasets", "skipped"),
         *("fine_pixels", "picture_keys", "feature_grid", "feature_content", "feature_mask", "sam_features"),
     }
 )
@@ -82,6 +82,8 @@ class VLM(nn.Module, ABC):
     """Whether the grid's size follows the picture's; such grids are resampled to one size before masks are drawn."""
     native_features: ClassVar[bool] = True
     """Whether `forward` needs `ImageFeatures.native`; without it, what `encode_image` returns can be kept on disk."""
+    knows_turns: ClassVar[bool] = True
+    """Whether a row can hold a conversation (`chat_rows`, `earlier_replies`); without, `--turns` is refused."""
     quantizations: ClassVar[tuple[str, ...]] = ()
     """Which of `"4bit"` and `"8bit"` `from_pretrained` can load; it refuses the others."""
     tokenizer: Any
@@ -180,15 +182,16 @@ class VLM(nn.Module, ABC):
 
         Args:
             images: U pictures of any size.
-            questions: N user turns, plain text without image placeholders or chat markup.
+            questions: N user turns, plain text without image placeholders or chat markup; a `Dialogue` has others
+                before it.
             answers: N assistant turns; without them the rows end where the assistant would start.
             image_index: for each question, which image it is about; by default question i is about image i.
             joint: also build the multimodal rows that `forward` reads; the text-only rows are always built.
 
         Returns:
             `image_index` [N]; `text_input_ids`, `text_attention_mask` [N,L'] for `encode_text`; the image tensors;
-            and with `joint`: `input_ids`, `attention_mask`, `labels` [N,L] (-100 outside the answer) and every other
-            key of the processor. Text is padded on the right.
+            and with `joint`: `input_ids`, `attention_mask`, `labels` [N,L] (-100 outside the answer, and the earlier
+            ones of a `Dialogue` that are taught) and every other key of the processor. Text is padded on the right.
         """
 
     def preprocess_text(self, questions: Sequence[str]) -> Batch:

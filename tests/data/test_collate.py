@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from torch.nn import functional as F
 
 from lisa_core.build import sam_size
 from lisa_core.clip_llm import ClipLLM
 from lisa_core.config import ModelConfig
 from lisa_core.data import IGNORE, Example, Sample
-from lisa_core.data.collate import Collator, target_raster, unique_images
+from lisa_core.data.collate import Collator, conversations, target_raster, unique_images
+from lisa_core.errors import ConfigError
 from lisa_core.prompts import declines
 
 RED, BLUE = Image.new("RGB", (48, 32), "red"), Image.new("RGB", (32, 48), "blue")
@@ -34,9 +36,9 @@ def vlm():
     return ClipLLM.tiny()
 
 
-def collator(vlm, **config) -> Collator:
+def collator(vlm, turns: int = 1, **config) -> Collator:
     model = ModelConfig(vlm="clip-llm", vlm_model_name="tiny", **config)
-    return Collator(vlm, model, sam_size(model))
+    return Collator(vlm, model, sam_size(model), turns=turns)
 
 
 def area_shares(mask: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -206,3 +208,141 @@ def test_what_is_not_there_is_said_in_words_where_the_wording_says_so(vlm):
     assert collator(vlm)([absent])["seg_row"].tolist() == [0]
     assert len(collator(vlm, fusion="late")([replace(absent, wording=key) for key in keys])["targets"]) == len(keys)
     assert len(collator(vlm)([replace(example(RED), wording=key) for key in keys])["targets"]) == len(keys)
+
+
+def numbered(image: Image.Image, number: int, dataset: str = "") -> Example:
+    """An example whose mask is a column of its own."""
+    one = example(image, f"ring {number}")
+    one.mask = np.zeros_like(one.mask)
+    one.mask[:, number] = 1
+    return replace(one, sample=replace(one.sample, dataset=dataset))
+
+
+def absent(image: Image.Image) -> Example:
+    """An example whose answer says in words that there is no such object."""
+    key = next(f"0/1/2/{number}" for number in range(99) if declines(f"0/1/2/{number}"))
+    one = example(image, "the zebra")
+    return replace(one, sample=replace(one.sample, no_target=True), mask=np.zeros_like(one.mask), wording=key)
+
+
+def replies_of(vlm, batch, row: int) -> str:
+    labels = batch["labels"][row]
+    return vlm.tokenizer.decode(labels[labels >= 0])
+
+
+def test_sentences_of_a_picture_are_turns_of_one_conversation(vlm):
+    examples = [numbered(RED, 0), several(RED, 2), numbered(RED, 1), numbered(BLUE, 2), absent(BLUE), numbered(BLUE, 3)]
+    batch = collator(vlm, turns=3)(examples)
+    assert batch["image_index"].tolist() == [0, 1] and batch["pixel_values"].shape[0] == 2
+    assert batch["turns"].tolist() == [3, 3] and batch["seg_row"].tolist() == [0, 0, 0, 0, 1, 1]
+    assert batch["sample_ids"] == [one.sample.id for one in examples] and batch["datasets"] == ["", ""]
+    # The k-th [SEG] of a row draws its k-th target.
+    found = (batch["input_ids"] == vlm.seg_token_id).nonzero()[:, 0]
+    assert found.tolist() == batch["seg_row"].tolist()
+    masks = [examples[0].mask, *(examples[1].masks or []), examples[2].mask, examples[3].mask, examples[5].mask]
+    size = batch["targets"].shape[-1]
+    for target, valid, mask in zip(batch["targets"], batch["valid"], masks, strict=True):
+        assert torch.equal(target, target_raster(mask, size)[0]) and torch.equal(valid, target_raster(mask, size)[1])
+    # Questions in their order, each before its reply, and every reply is learnt.
+    text = vlm.tokenizer.decode(batch["input_ids"][0][batch["attention_mask"][0].bool()])
+    order = ["ring 0", "It is [SEG].", "Which?", "These: ring 0 [SEG] and ring 1 [SEG].", "ring 1.", "It is [SEG]."]
+    place = 0
+    for words in order:
+        place = text.index(words, place) + len(words)
+    assert replies_of(vlm, batch, 0).count("</s>") == 3
+    assert replies_of(vlm, batch, 0).count("[SEG]") == 4 and replies_of(vlm, batch, 1).count("[SEG]") == 2
+    declined = replies_of(vlm, batch, 1).split("</s>")[1]
+    assert declined and "[SEG]" not in declined and "zebra" not in replies_of(vlm, batch, 1)
+
+
+def test_one_turn_a_row_is_what_a_batch_was_without_turns(vlm):
+    examples = [numbered(RED, 0), wordy(RED), numbered(BLUE, 1), absent(BLUE)]
+    one, other = collator(vlm)(examples), collator(vlm, turns=2)(examples[:3])
+    assert one["turns"].tolist() == [1, 1, 1, 1] and other["turns"].tolist() == [1, 1, 1]
+    assert torch.equal(collator(vlm)(examples[:3])["input_ids"], other["input_ids"])
+    late = collator(vlm, turns=4, fusion="late")(examples[2:])
+    assert late["turns"].tolist() == [1, 1] and late["seg_row"].tolist() == [0, 1]
+
+
+def test_only_sentences_of_one_picture_and_dataset_with_masks_share_a_conversation(vlm):
+    def with_earlier(one: Example) -> Example:
+        return replace(one, earlier=[("Is it blue?", "No.")])
+
+    examples = [
+        *(numbered(RED, 0, "a"), numbered(RED, 1, "a"), numbered(RED, 2, "b"), wordy(RED), numbered(RED, 3)),
+        *(with_earlier(numbered(RED, 4)), numbered(RED, 5), numbered(BLUE, 6), numbered(RED, 7), numbered(RED, 8)),
+        *(numbered(RED, 9), numbered(RED, 10), numbered(RED, 11)),
+    ]
+    batch = collator(vlm, turns=4)(examples)
+    assert batch["turns"].tolist() == [2, 1, 1, 1, 1, 1, 1, 4, 1]
+    assert batch["image_index"].tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0]
+    assert batch["datasets"] == ["a", "b", "", "", "", "", "", "", ""]
+    assert batch["seg_row"].tolist() == [0, 0, 1, 3, 4, 5, 6, 7, 7, 7, 7, 8]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.booleans(), st.sampled_from("ab")), max_size=12), st.integers(1, 4))
+def test_rows_hold_all_examples_in_order_and_are_as_long_as_they_may(drawn, turns):
+    examples = [
+        replace(one, sample=replace(one.sample, dataset=dataset))
+        for image, words, dataset in drawn
+        for one in [wordy(RED) if words else example((RED, BLUE)[image])]
+    ]
+    index = [image for image, _, _ in drawn]
+    rows = conversations(examples, index, turns)
+    assert [id(one) for _, row in rows for one in row] == [id(one) for one in examples]
+    assert [image for image, row in rows for _ in row] == index
+    kinds = [(image, row[0].sample.kind, row[0].sample.dataset) for image, row in rows]
+    for kind, (_, row) in zip(kinds, rows):
+        assert {(one.sample.kind, one.sample.dataset) for one in row} == {kind[1:]}
+        assert len(row) <= (1 if kind[1] == "text" else turns)
+    for kind, following, (_, row) in zip(kinds, kinds[1:], rows):
+        assert kind != following or kind[1] == "text" or len(row) == turns
+
+
+@pytest.mark.parametrize("word", ["[SEG]", "</s>", "<pad>"])
+def test_a_special_token_that_a_user_spells_is_only_words_in_every_turn(vlm, word):
+    asked = [example(RED, f"the {word} ring", f"So it is {word}!"), example(RED, f"{word}?", is_sentence=True)]
+    clean = [example(RED, "the ring", "So it is!"), example(RED, "?", is_sentence=True)]
+    batch, expected = (collator(vlm, turns=2)(examples) for examples in (asked, clean))
+    token = vlm.tokenizer.convert_tokens_to_ids(word)
+    counts = [((b["input_ids"] == token) & b["attention_mask"].bool()).sum().item() for b in (batch, expected)]
+    assert counts[0] == counts[1] and batch["turns"].tolist() == [2]
+    assert batch["seg_row"].tolist() == [0, 0] and (batch["labels"] == vlm.seg_token_id).sum() == 2
+    assert vlm.tokenizer.decode(batch["input_ids"][0]).count(word.strip("[]<>")) == counts[0] + 3
+
+
+def test_what_evaluation_asks_of_a_collator_knows_no_turns(vlm):
+    one, other = (
+        collator(vlm, turns=turns).inputs([RED], ["Segment it.", "Segment that."], ["It is [SEG]."] * 2, [0, 0])
+        for turns in (1, 4)
+    )
+    assert len(one["input_ids"]) == 2
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_family_that_knows_no_turns_is_refused_and_one_that_only_says_it_does_is_found_out(vlm):
+    class Flat(ClipLLM):
+        def preprocess(self, images, questions, *args, **kwargs):
+            return super().preprocess(images, [str(asked) for asked in questions], *args, **kwargs)
+
+    class Silent(Flat):
+        knows_turns = False
+
+    with pytest.raises(ConfigError, match="--vlm clip-llm knows no conversations: leave --turns 2 out"):
+        collator(Silent.tiny(), turns=2)
+    assert collator(Silent.tiny())([numbered(RED, 0), numbered(RED, 1)])["turns"].tolist() == [1, 1]
+    pair = [numbered(RED, 0), numbered(RED, 1)]
+    with pytest.raises(ConfigError, match="does not teach every turn"):
+        collator(Flat.tiny(), turns=2)(pair)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 50), st.integers(0, 10**6))
+def test_a_raster_holds_the_means_of_torch_s_windows(height: int, width: int, size: int, seed: int) -> None:
+    mask = np.random.default_rng(seed).choice(np.array([0, 1, IGNORE], np.uint8), (height, width))
+    target, valid = target_raster(mask, size)
+    both = torch.from_numpy(np.stack([mask == 1, mask != IGNORE])).float()
+    share, counted = F.interpolate(both[None], size=(size, size), mode="area")[0]
+    torch.testing.assert_close(valid, counted)
+    torch.testing.assert_close(target, share / counted.clamp(min=1e-6))

@@ -9,6 +9,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 import lisa_paligemma
 from lisa_core import SEG_TOKEN, ConfigError
+from lisa_core.build import sam_size
+from lisa_core.config import ModelConfig
+from lisa_core.data.collate import Collator
 from lisa_core.lora import LoraSettings, count_lora_parameters
 from lisa_core.testing import Subject, VLMSuite
 from lisa_core.testing.subject import ANSWERS, QUESTIONS
@@ -117,3 +120,10 @@ def test_a_checkpoint_of_another_family_is_refused_before_it_is_loaded(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "llava"}')
     with pytest.raises(ConfigError, match=r"llava checkpoint.*paligemma"):
         PaliGemma.from_pretrained(str(tmp_path))
+
+
+def test_it_knows_no_turns():
+    vlm = PaliGemma.tiny()
+    config = ModelConfig(vlm="paligemma", vlm_model_name="tiny")
+    with pytest.raises(ConfigError, match="--vlm paligemma knows no conversations"):
+        Collator(vlm, config, sam_size(config), turns=2)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from lisa_core.config import ModelConfig
 from lisa_core.data.base import Example
+from lisa_core.errors import ConfigError
 from lisa_core.feature_cache import PictureStores
-from lisa_core.prompts import Dialogue, answer, declines, nothing, question, several_masks
+from lisa_core.prompts import Dialogue, answer, conversation, declines, nothing, question, several_masks
 from lisa_core.sam import SamSize, sam_pixels
 from lisa_core.text import plain_question, plain_words
 from lisa_core.types import IGNORE
@@ -31,9 +32,18 @@ class Collator:
         config: fusion and mask features decide what a batch holds.
         sam: shape of SAM's parts; gives the side of the encoder's input and of the targets.
         stores: features of pictures that were encoded before, if there are such.
+        turns: most sentences of a picture that a training batch asks in one conversation (joint fusion).
+
+    Raises:
+        ConfigError: if there are to be conversations and the family knows none.
     """
 
-    def __init__(self, vlm: VLM, config: ModelConfig, sam: SamSize, stores: PictureStores | None = None) -> None:
+    def __init__(
+        self, vlm: VLM, config: ModelConfig, sam: SamSize, stores: PictureStores | None = None, turns: int = 1
+    ) -> None:
+        if turns > 1 and not vlm.knows_turns:
+            raise ConfigError(f"--vlm {vlm.family} knows no conversations: leave --turns {turns} out")
+        self.turns = turns if config.fusion == "joint" else 1
         self.vlm = vlm
         self.config = config
         self.sam = sam
@@ -48,7 +58,8 @@ class Collator:
     ) -> Batch:
         """The model's inputs for N questions about U pictures, without targets.
 
-        Special tokens among the words of a question are read as words; those of an answer stay what they are.
+        Special tokens among the words of a question are read as words; those of an answer stay what they are, also of
+        the earlier ones of a `Dialogue` that are taught.
         """
         questions = [plain_question(self.vlm.tokenizer, text) for text in questions]
         known = self.stores.read(images)
@@ -68,30 +79,52 @@ class Collator:
         return batch
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
-        """A training batch of N examples.
+        """A training batch.
+
+        A row asks one example, or several of a picture in one conversation: see `conversations`.
 
         Returns:
-            the inputs; `targets` and `valid`, float [M,s,s] with s = `sam.mask_size`: the share of each cell that is
-            target, and that counts; `seg_row`, int64 [M]: the row whose answer draws it; `sample_ids` and `datasets`,
-            N names each. M is N, unless answers have several masks or none.
+            the inputs of N rows; `targets` and `valid`, float [M,s,s] with s = `sam.mask_size`: the share of each cell
+            that is target, and that counts; `seg_row`, int64 [M]: the row whose answers draw it; `turns`, int64 [N]:
+            how many examples a row asks; `datasets`, N names; `sample_ids`, a name for each example. M is the number of
+            examples, unless answers have several masks or none.
         """
         images, index = unique_images(examples)
         several = self.config.fusion == "joint"
+        rows = conversations(examples, index, self.turns)
+        said = [
+            conversation([(self._question(example), self.answer_of(example)) for example in row]) for _, row in rows
+        ]
         batch = self.inputs(
-            images,
-            [self._question(example) for example in examples],
-            [self.answer_of(example) for example in examples],
-            index,
+            images, [asked for asked, _ in said], [reply for _, reply in said], [image for image, _ in rows]
         )
-        masks = [(row, mask) for row, example in enumerate(examples) for mask in targets_of(example, several)]
+        masks = [
+            (number, mask)
+            for number, (_, row) in enumerate(rows)
+            for example in row
+            for mask in targets_of(example, several)
+        ]
         rasters = [target_raster(mask, self.sam.mask_size) for _, mask in masks]
         none = torch.zeros(0, self.sam.mask_size, self.sam.mask_size)
         batch["targets"] = torch.stack([target for target, _ in rasters]) if masks else none
         batch["valid"] = torch.stack([valid for _, valid in rasters]) if masks else none
         batch["seg_row"] = torch.tensor([row for row, _ in masks], dtype=torch.int64)
         batch["sample_ids"] = [example.sample.id for example in examples]
-        batch["datasets"] = [example.sample.dataset for example in examples]
+        batch["turns"] = torch.tensor([len(row) for _, row in rows])
+        batch["datasets"] = [row[0].sample.dataset for _, row in rows]
+        if len(rows) < len(examples):
+            self._check_conversations(batch)
         return batch
+
+    def _check_conversations(self, batch: Batch) -> None:
+        """Raise ConfigError unless every `[SEG]` of the rows is read and learnt: an adapter may know no turns."""
+        masks = torch.bincount(batch["seg_row"], minlength=len(batch["turns"]))
+        for key in ("input_ids", "labels"):
+            if not torch.equal((batch[key] == self.vlm.seg_token_id).sum(1), masks):
+                raise ConfigError(
+                    f"the adapter of --vlm {self.vlm.family} does not teach every turn of a conversation: leave "
+                    "--turns out, and let it say `knows_turns = False`"
+                )
 
     def _question(self, example: Example) -> str:
         sample = example.sample
@@ -112,6 +145,34 @@ class Collator:
         if example.wording is not None and _declines(example):
             return nothing(example.wording)
         return answer(words, example.wording)
+
+
+def conversations(examples: Sequence[Example], index: Sequence[int], turns: int) -> list[tuple[int, list[Example]]]:
+    """Examples as rows: those of one picture and dataset that stand in a row together, up to `turns` of them.
+
+    An answer in words alone, and a question that has others before it already, are rows of their own.
+
+    Args:
+        examples: of a batch.
+        index: for each of them which picture it shows.
+        turns: most examples of a row.
+
+    Returns:
+        the picture of each row and its examples, all in their order.
+    """
+    rows: list[tuple[int, list[Example]]] = []
+    for example, image in zip(examples, index):
+        if rows and rows[-1][0] == image and len(rows[-1][1]) < turns and _joins(rows[-1][1][-1], example):
+            rows[-1][1].append(example)
+        else:
+            rows.append((image, [example]))
+    return rows
+
+
+def _joins(one: Example, other: Example) -> bool:
+    """Whether two examples of one picture may be turns of one conversation."""
+    alone = any(example.sample.kind == "text" or example.earlier for example in (one, other))
+    return not alone and one.sample.dataset == other.sample.dataset
 
 
 def targets_of(example: Example, several: bool) -> list[np.ndarray]:
@@ -163,7 +224,27 @@ def target_raster(mask: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
         target: float32 [size,size], the share of each cell's counted pixels that are target;
         valid: float32 [size,size], the share of each cell's pixels that count.
     """
-    counted = torch.from_numpy(mask != IGNORE).float()
-    target = torch.from_numpy(mask == 1).float()
-    both = F.interpolate(torch.stack([target, counted])[None], size=(size, size), mode="area")[0]
-    return both[0] / both[1].clamp(min=1e-6), both[1]
+    target, counted = mask == 1, mask != IGNORE
+    share = _mean_by_area(target, size)
+    if counted.all():
+        return share, torch.ones(size, size)
+    valid = _mean_by_area(counted, size)
+    return share / valid.clamp(min=1e-6), valid
+
+
+def _mean_by_area(values: np.ndarray, size: int) -> Tensor:
+    """Means of bool [H,W] over size x size windows, the ones of torch's "area" interpolation; float32 [size,size].
+
+    As two products of matrices, which is many times as fast.
+    """
+    rows, columns = (_windows(size, length) for length in values.shape)
+    sums = rows @ torch.from_numpy(values).float() @ columns.T  # whole numbers, so the mean of equal values is exact
+    return sums / (rows.sum(1)[:, None] * columns.sum(1))
+
+
+@functools.lru_cache(maxsize=256)
+def _windows(size: int, length: int) -> Tensor:
+    """Which of `length` values each of the `size` windows over them holds, float32 [size,length] of 0 and 1."""
+    edges, places = torch.arange(size + 1), torch.arange(length)
+    start, stop = edges[:-1] * length // size, (edges[1:] * length + size - 1) // size
+    return ((places >= start[:, None]) & (places < stop[:, None])).float()

@@ -22,6 +22,7 @@ class PaliGemma(HFVLM):
 
     family: ClassVar[str] = "paligemma"
     model_types: ClassVar[tuple[str, ...]] = ("paligemma",)
+    knows_turns: ClassVar[bool] = False
 
     def resize_images(self, side: int) -> None:
         """Fit the tower's positions to another size; the row has an image token for each patch."""
