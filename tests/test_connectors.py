@@ -7,8 +7,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from lisa_core.build import build_model, sam_size
-from lisa_core.connectors import FineFeatures, SimilarityMap, TextSAMConnector, _places
+from lisa_core.connectors import FineFeatures, MapLevel, SimilarityMap, TextSAMConnector, _places
 from lisa_core.data.collate import Collator, fine_pixels
+from lisa_core.geometry import unpad
 from lisa_core.model_config import ModelConfig
 
 
@@ -172,3 +173,34 @@ def test_the_stem_works_no_finer_than_the_decoder_draws():
     large = {**batch, "fine_pixels": torch.rand(1, 3, 384, 384)}
     model.encode_image(large)
     assert seen == [batch["fine_pixels"].shape[-1], 16 * side]
+
+
+@torch.no_grad()
+def test_a_map_that_rises_nowhere_points_all_the_same() -> None:
+    """What the decoder is given of a relative map does not depend on its level, but for what the prompts know of it."""
+    level = MapLevel(8)
+    prompts, maps = torch.randn(2, 3, 8), torch.randn(2, 1, 4, 4)
+    told, shown = level(prompts, maps, maps[:, 0])
+    assert torch.equal(told, prompts), "a new one changes no prompt"
+    assert torch.equal(shown.amax((1, 2, 3)), torch.zeros(2))
+    torch.testing.assert_close(level(prompts, maps - 9, maps[:, 0] - 9)[1], shown)
+    torch.nn.init.ones_(level.level.weight)
+    told = level(prompts, maps - 9, maps[:, 0] - 9)[0]
+    torch.testing.assert_close(told - prompts, (maps.amax((1, 2, 3)) - 9)[:, None, None].expand(2, 3, 8))
+
+
+@torch.no_grad()
+def test_the_peak_is_sought_in_the_picture_not_beside_it() -> None:
+    """LLaVA-1.5 pads pictures to squares; what the map says of the padding is no place to draw."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(vlm="llava", vlm_model_name="tiny", map_prompt="relative")).eval()
+    collator = Collator(model.vlm, model.config, sam_size(model.config))
+    batch = collator.inputs([Image.effect_noise((120, 40), 60).convert("RGB")], ["it"], ["It is [SEG]."], [0])
+    given: list[torch.Tensor] = []
+    model.decoder.register_forward_pre_hook(lambda _, args: given.append(args[3]))
+    output = model(batch)
+    assert model.map_level is not None and output.similarity_logits is not None
+    content = model.encode_image(batch).mask_content
+    shown = unpad(given[0], content, output.similarity_logits.shape[-2:])[:, 0]
+    assert shown.amax().item() == pytest.approx(0, abs=0.2)
+    torch.testing.assert_close(shown, output.similarity_logits - output.similarity_logits.amax(), atol=0.3, rtol=0)

@@ -6,6 +6,7 @@ import torch
 from lisa_core.losses import (
     bce_per_mask,
     dice_per_mask,
+    pointing,
     pool_targets,
     shifted_positions,
     soft_iou,
@@ -19,7 +20,7 @@ def maps():
     return torch.randn(3, 8, 8), (torch.rand(3, 8, 8) > 0.5).float(), (torch.rand(3, 8, 8) > 0.3).float()
 
 
-@pytest.mark.parametrize("loss", [bce_per_mask, dice_per_mask, soft_iou])
+@pytest.mark.parametrize("loss", [bce_per_mask, dice_per_mask, pointing, soft_iou])
 def test_ignored_pixels_change_nothing(loss, maps):
     logits, target, valid = maps
     other_logits = torch.where(valid.bool(), logits, -5 * logits + 3)
@@ -84,3 +85,19 @@ def test_token_cross_entropy_sums_and_counts():
     assert term.count == 5
     expected = -logits.log_softmax(-1)[torch.arange(5), labels].sum()
     torch.testing.assert_close(term.total, expected)
+
+
+def test_pointing_asks_where_and_not_how_sure(maps):
+    logits, target, valid = maps
+    torch.testing.assert_close(pointing(logits + 7, target, valid), pointing(logits, target, valid))
+    assert (pointing(torch.where(target.bool(), 30.0, -30.0), target, valid) < 1e-5).all()
+    uniform = pointing(torch.zeros_like(logits), target, valid)
+    expected = (valid.sum((1, 2)) / (target * valid).sum((1, 2))).log()  # of one among as many as there are
+    torch.testing.assert_close(uniform, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_sentence_that_means_nothing_points_nowhere():
+    logits = torch.randn(2, 4, 4, requires_grad=True)
+    loss = pointing(logits, torch.zeros(2, 4, 4), torch.ones(2, 4, 4))
+    loss.sum().backward()
+    assert not loss.any() and torch.isfinite(logits.grad).all() and not logits.grad.any()

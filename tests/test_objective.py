@@ -20,7 +20,14 @@ from lisa_core.objective import loss_terms, loss_weights, term_counts
 from lisa_core.prompts import declines
 from lisa_core.trainer import Trainer
 
-WEIGHTS = {"ce_weight": 0.7, "bce_weight": 2.0, "dice_weight": 0.5, "similarity_weight": 1.5, "contrast_weight": 0.3}
+WEIGHTS = {
+    "ce_weight": 0.7,
+    "bce_weight": 2.0,
+    "dice_weight": 0.5,
+    "similarity_weight": 1.5,
+    "contrast_weight": 0.3,
+    "pointing_weight": 0.4,
+}
 
 
 class Recorder:
@@ -111,7 +118,7 @@ def test_the_loss_is_the_weighted_sum_of_the_means(scenes, tmp_path):
     means = {name: term.total.item() / term.count for name, term in terms.items()}
     for name, mean in means.items():
         assert record[name] == pytest.approx(mean, rel=1e-5)
-    weights = {"ce": 0.7, "bce": 2.0, "dice": 0.5, "similarity": 1.5, "contrast": 0.3, "iou": 1.0}
+    weights = {"ce": 0.7, "bce": 2.0, "dice": 0.5, "similarity": 1.5, "contrast": 0.3, "pointing": 0.4, "iou": 1.0}
     assert loss_weights(trainer.config.loss) == weights
     assert record["loss"] == pytest.approx(sum(weights[name] * mean for name, mean in means.items()), rel=1e-5)
     assert record["giou"] == pytest.approx(iou.mean().item(), rel=1e-5) and record["masks"] == len(indices)

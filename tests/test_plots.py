@@ -68,7 +68,7 @@ def test_the_axes_hold_the_run_s_numbers(trained):
     numbers = [record["step"] for record in steps]
     found = panels(figure([run], smooth=1))
     names = {"loss": "loss", "learning rate": "lr", "gradient norm, before clipping": "grad_norm"}
-    names |= {f"loss term: {name}": name for name in ("ce", "bce", "dice", "similarity", "contrast", "iou")}
+    names |= {f"loss term: {name}": name for name in ("ce", "bce", "dice", "similarity", "contrast", "pointing", "iou")}
     assert set(found) == {"gIoU", "cIoU", "listening accuracy", *names}
     for title, name in names.items():
         assert curves(found[title]) == [(numbers, [record[name] for record in steps])]

@@ -161,6 +161,9 @@ class LossConfig:
     contrast_weight: float = setting(
         1.0, "Contrast of the similarity maps of one picture's sentences: which sentence does a patch belong to?", low=0
     )
+    pointing_weight: float = setting(
+        0.0, "Cross-entropy of the similarity map over a picture's patches: where is what the sentence means?", low=0
+    )
     iou_weight: float = setting(1.0, "Squared error of the decoder's own IoU estimate.", low=0)
 
     def problems(self) -> Iterable[str]:

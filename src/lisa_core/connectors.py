@@ -205,6 +205,31 @@ class SimilarityMap(nn.Module):
         return scores[:, None] + self.bias
 
 
+class MapLevel(nn.Module):
+    """Takes the level out of a similarity map and tells it to the prompts instead.
+
+    How high a map rises says how sure it is; where it is highest says where to draw. A decoder that is given both in
+    one draws nothing for sentences with words it has not been trained on.
+    """
+
+    def __init__(self, prompt_dim: int) -> None:
+        super().__init__()
+        self.level = nn.Linear(1, prompt_dim)
+        nn.init.zeros_(self.level.weight)
+        nn.init.zeros_(self.level.bias)
+
+    def forward(self, prompts: Tensor, mask_prompt: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
+        """Prompts [M,Q,C] that know the map's peak, and the mask prompt [M,1,h,w] below it.
+
+        Args:
+            prompts: float [M,Q,C].
+            mask_prompt: the map in the frame of the mask features, [M,1,h,w].
+            similarity: the map in the picture's frame, where it has its peak, [M,g,g].
+        """
+        peak = similarity.flatten(1).amax(1, keepdim=True)  # [M,1]
+        return prompts + self.level(peak)[:, None], mask_prompt - peak[:, :, None, None]
+
+
 _PLACES = 5
 
 

@@ -93,6 +93,28 @@ def sentence_contrast(logits: Tensor, target: Tensor, valid: Tensor, image_index
     return losses
 
 
+def pointing(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Where in its picture is what a sentence means? Divergence of each map's softmax over patches from the target.
+
+    Only how patches stand to one another counts, not how sure the map is of any of them: what a sentence with unknown
+    words means may stand out a little and is found all the same.
+
+    Args:
+        logits: similarity maps, float [M,h,w].
+        target: float [M,h,w] in 0..1.
+        valid: float [M,h,w] in 0..1.
+
+    Returns:
+        float [M]; 0 is a map whose softmax is the target's share of each patch, or a mask without a target.
+    """
+    share = (target * valid).flatten(1)
+    area = share.sum(1, keepdim=True)
+    wanted = share / area.clamp(min=1e-6)
+    found = (logits + valid.log().clamp(min=-1e4)).flatten(1).log_softmax(1)
+    divergence = (torch.xlogy(wanted, wanted) - wanted * found).sum(1)
+    return torch.where(area[:, 0] > 0, divergence, 0 * divergence)
+
+
 def pool_targets(targets: Tensor, valid: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Target and valid shares [M,S,S] at another number of cells a side, by area."""
     if targets.shape[-1] == size:

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lisa_core.connectors import FineFeatures, ImageSAMConnector, ImageTextConnector, SimilarityMap, TextSAMConnector
+from lisa_core.connectors import (
+    FineFeatures,
+    ImageSAMConnector,
+    ImageTextConnector,
+    MapLevel,
+    SimilarityMap,
+    TextSAMConnector,
+)
 from lisa_core.errors import ConfigError
 from lisa_core.feature_cache import EncoderCache, vision_features
 from lisa_core.geometry import reframe, unpad
@@ -96,6 +103,7 @@ class LisaModel(nn.Module):
         # Without a grid of the VLM's own, sentence and picture are compared on SAM's features.
         patch_dim = dims.vision if vlm.has_grid else width
         self.similarity = SimilarityMap(width, patch_dim) if config.similarity_map else None
+        self.map_level = MapLevel(width) if config.similarity_map and config.map_prompt == "relative" else None
         self.fine = FineFeatures(width) if config.fine_features else None
 
     def encode_image(self, batch: Batch) -> EncodedImages:
@@ -204,19 +212,26 @@ class LisaModel(nn.Module):
             # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
             size = (encoded.mask_features.shape[-2], encoded.mask_features.shape[-1])
             mask_prompt = reframe(similarity.detach(), encoded.patch_content[images], content, size)
+            similarity = _in_picture(similarity, encoded.patch_content[images])
+            if self.map_level is not None:
+                prompts, mask_prompt = self.map_level(prompts, mask_prompt, similarity.detach())
         low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt, encoded.fine)
         return LisaOutput(
             mask_logits=_in_picture(low_res[:, None], content),
             iou=iou,
             rows=rows,
-            similarity_logits=None if similarity is None else _in_picture(similarity, encoded.patch_content[images]),
+            similarity_logits=similarity,
             token_logits=token_logits,
             token_labels=token_labels,
         )
 
     def drawing_parameters(self) -> Iterator[nn.Parameter]:
         """Those that a similarity map does without."""
-        parts = [self.decoder, *([self.image_sam, self.fine, self.sam_encoder] if self.vlm.has_grid else [])]
+        parts = [
+            self.decoder,
+            self.map_level,
+            *([self.image_sam, self.fine, self.sam_encoder] if self.vlm.has_grid else []),
+        ]
         for part in parts:
             if part is not None:
                 yield from part.parameters()

@@ -47,6 +47,11 @@ class ModelConfig:
         "vlm", "What the decoder draws on: the VLM's own patch features, or those of SAM's image encoder."
     )
     similarity_map: bool = setting(True, "Give the decoder a supervised map of where sentence and patches agree.")
+    map_prompt: Literal["absolute", "relative"] = setting(
+        "absolute",
+        "What the decoder is given of the map. relative: how far below its highest patch each one is, so that what "
+        "stands out only a little is drawn all the same.",
+    )
     fine_features: bool = setting(
         False, "Give the decoder a light convolutional stem's view of the pixels too, for finer edges."
     )

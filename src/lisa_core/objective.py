@@ -11,6 +11,7 @@ from lisa_core.losses import (
     LossTerm,
     bce_per_mask,
     dice_per_mask,
+    pointing,
     pool_targets,
     sentence_contrast,
     shifted_positions,
@@ -30,6 +31,7 @@ def loss_weights(config: LossConfig) -> dict[str, float]:
         "dice": config.dice_weight,
         "similarity": config.similarity_weight,
         "contrast": config.contrast_weight,
+        "pointing": config.pointing_weight,
         "iou": config.iou_weight,
     }
 
@@ -37,7 +39,7 @@ def loss_weights(config: LossConfig) -> dict[str, float]:
 def term_counts(batch: Batch) -> dict[str, float]:
     """What the terms of a batch will be averaged over, known before the model has seen it."""
     masks = float(len(batch["targets"]))
-    counts = dict.fromkeys(("bce", "dice", "similarity", "contrast", "iou"), masks)
+    counts = dict.fromkeys(("bce", "dice", "similarity", "contrast", "pointing", "iou"), masks)
     counts["ce"] = float(shifted_positions(batch["labels"])[0].sum()) if "labels" in batch else 0.0
     return counts
 
@@ -81,6 +83,7 @@ def _mask_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], 
         terms["similarity"] = summed(each, rows)
         images = batch["image_index"][rows]
         terms["contrast"] = summed(sentence_contrast(similarity, target, valid, images), rows)
+        terms["pointing"] = summed(pointing(similarity, target, valid), rows)
     return terms, iou
 
 
@@ -90,7 +93,7 @@ def _no_masks(output: LisaOutput) -> tuple[dict[str, LossTerm], Tensor]:
     names = ["bce", "dice", "iou"]
     if output.similarity_logits is not None:
         nothing = nothing + 0 * output.similarity_logits.float().sum()
-        names += ["similarity", "contrast"]
+        names += ["similarity", "contrast", "pointing"]
     none = output.iou.new_zeros(0)
     return {name: LossTerm(nothing, 0.0, none, output.rows[:0]) for name in names}, none
 

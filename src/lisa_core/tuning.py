@@ -15,7 +15,7 @@ from lisa_core.model_config import Mode, TuningConfig
 
 # How the layers are called that LoRA adapts, in the vision towers of transformers and in SAM's attention.
 _ATTENTION_NAMES = ("q_proj", "v_proj", "query", "value", "qkv")
-_CONNECTORS = ("text_sam", "image_text", "image_sam", "similarity", "fine")
+_CONNECTORS = ("text_sam", "image_text", "image_sam", "similarity", "map_level", "fine")
 
 
 def lora_settings(config: TuningConfig) -> LoraSettings:
