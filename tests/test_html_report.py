@@ -176,6 +176,8 @@ def test_a_comparison_with_and_without_pictures(made, scenes, tmp_path):
     names = ("runs/<a>", "b.jsonl")
     plain = Page(write_comparison(tmp_path / "plain.html", comparison, names, 5))
     assert "runs/<a>" in plain.text and "B better" in plain.text and plain.all("img") == []
+    noted = Page(write_comparison(tmp_path / "noted.html", comparison, names, 5, notes=["A is <generated>"]))
+    assert "A is <generated>." in noted.text and "generated" not in plain.text
     change = comparison.whole.figures["giou"].difference
     assert f"{change:+.4f}" in plain.text and change > 0
     page = Page(write_comparison(tmp_path / "c.html", comparison, names, 5, made.dataset, (made.masks, other.masks)))

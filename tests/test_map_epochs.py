@@ -80,3 +80,22 @@ def test_settings_that_leave_nothing_to_do_are_refused(scenes, tmp_path):
         dataclasses.replace(config, optim=OptimConfig(num_epochs=2, map_epochs=2)).validate()
     with pytest.raises(ConfigError, match="--map-epochs needs --similarity-map"):
         config_of(scenes, tmp_path / "run", similarity_map=False).validate()
+
+
+@pytest.mark.parametrize("fusion", ["late", "joint"])
+@torch.no_grad()
+def test_channels_are_dropped_in_training_alone(fusion):
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(vlm="clip-llm", vlm_model_name="tiny", fusion=fusion)).eval()
+    collator = Collator(model.vlm, model.config, sam_size(model.config))
+    batch = collator.inputs([Image.effect_noise((90, 50), 60).convert("RGB")], ["it"], ["It is [SEG]."], [0])
+    plain = model(batch).mask_logits
+    model.feature_dropout = 0.5
+    torch.testing.assert_close(model(batch).mask_logits, plain)
+    context: list[torch.Tensor] = []
+    model.text_sam.register_forward_pre_hook(lambda _, args: context.append(args[0]))
+    grid = model.train().encode_image(batch).patches
+    dropped = (grid == 0).flatten(2).all(2)
+    assert 0.2 < dropped.float().mean() < 0.8 and ((grid == 0).flatten(2).any(2) == dropped).all()
+    model(batch)
+    assert 0.2 < (context[0] == 0).all(1).float().mean() < 0.8

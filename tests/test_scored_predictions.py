@@ -77,6 +77,20 @@ def test_a_missing_mask_counts_as_an_empty_one_and_is_named():
     assert [mask.id for mask in result.masks] == ["0#0", "0#1", "1#1", "2#0", "2#1"]
 
 
+def test_answers_in_words_alone_are_not_scored():
+    dataset = Squares()
+    masks = right_masks(dataset, 3)
+    of_all = {record.id: record for record in evaluate_predictions(dataset, masks).records}
+    dataset.samples[2] = replace(dataset.samples[2], kind="text")
+    found = evaluate_predictions(dataset, {name: mask for name, mask in masks.items() if name != "1#0"})
+    assert [record.id for record in found.records] == ["0#0", "0#1", "1#1", "2#0", "2#1"]
+    assert not found.unanswered and all(record.iou == of_all[record.id].iou for record in found.records)
+    assert [record.index for record in found.records] == [0, 1, 3, 4, 5]
+    dataset.samples = [replace(sample, kind="text") for sample in dataset.samples]
+    with pytest.raises(DataError, match="none of the 6 samples has a mask, only words"):
+        evaluate_predictions(dataset, {})
+
+
 def test_several_masks_against_the_objects_of_the_data():
     dataset = Squares(1, instances=True)
     masks = right_masks(dataset)

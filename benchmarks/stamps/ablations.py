@@ -74,7 +74,9 @@ def settings(config: dict[str, Any], data: Path, weights: Path, features: Path, 
     config["data"]["data"] = str(data)
     if config.get("speed", {}).get("feature_cache"):
         config["speed"]["feature_cache"] = str(features)
-    config["optim"]["num_epochs"] = max(1, round(config["optim"]["num_epochs"] * epochs))
+    optim = config["optim"]
+    optim["num_epochs"] = max(1, round(optim["num_epochs"] * epochs))
+    optim["map_epochs"] = min(round(optim.get("map_epochs", 0) * epochs), optim["num_epochs"] - 1)
     return config
 
 

@@ -134,6 +134,13 @@ class OptimConfig:
         above=0,
     )
     weight_decay: float = setting(0.01, "AdamW's weight decay, on matrices only.", low=0)
+    feature_dropout: float = setting(
+        0.0,
+        "Share of the channels of the VLM's features that is dropped in training, so that what has not been trained on "
+        "is found more often.",
+        low=0,
+        high=0.9,
+    )
     warmup_ratio: float = setting(0.05, "Share of all steps over which the rate rises to its peak.", low=0, high=1)
     lr_schedule: Literal["cosine", "linear", "constant_with_warmup"] = setting(
         "cosine", "How the rate falls after that."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def write_comparison(
     samples: int,
     dataset: SegmentationDataset | None = None,
     masks: Masks | None = None,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the report.
 
@@ -38,6 +39,7 @@ def write_comparison(
         samples: how many of the sentences that changed most are listed.
         dataset: gives their pictures and truths; without it and the masks there are no pictures.
         masks: of both.
+        notes: sentences about the two that a reader has to know.
 
     Returns:
         The HTML file.
@@ -49,11 +51,13 @@ def write_comparison(
 
     def body(keep: Keep) -> str:
         whole = comparison.whole
-        note = (
+        about = (
             f"{whole.n} sentences about {whole.pictures} pictures. Differences are B - A; intervals hold 95% of the "
             "paired bootstrap's resamples, in which both are scored on the same pictures."
         )
-        parts = [f'<h1>{escape(title)}</h1><p class="about">{escape(note)}</p>', "<h2>Figures</h2>"]
+        parts = [f'<h1>{escape(title)}</h1><p class="about">{escape(about)}</p>']
+        parts += [f'<p class="about">{escape(note)}.</p>' for note in notes]
+        parts.append("<h2>Figures</h2>")
         charts = _chart("Differences", {LABELS[name]: whole.figures[name] for name in _MAIN if name in whole.figures})
         parts.append(f'<div class="side"><div class="panel">{_figures(whole)}</div><div class="panel">{charts}</div>')
         step = -(-len(comparison.pairs) // _DOTS)

@@ -70,7 +70,8 @@ class LisaModel(nn.Module):
     """Language-instructed segmentation: a VLM reads, SAM's mask decoder draws.
 
     `tuning` says which adapters it has (tuning.py), `half_dtype` in which precision the VLM computes (precision.py),
-    `map_only` that the similarity map stands for the masks, and nothing of the decoder is computed.
+    `map_only` that the similarity map stands for the masks, and nothing of the decoder is computed; `feature_dropout`
+    which share of the channels of what the VLM read is dropped in training.
 
     Args:
         vlm: any implementation of the VLM protocol.
@@ -87,6 +88,7 @@ class LisaModel(nn.Module):
         self.tuning = TuningConfig()
         self.half_dtype: torch.dtype | None = None
         self.map_only = False
+        self.feature_dropout = 0.0
         self.cache = EncoderCache()
         self.vlm = vlm
         self.decoder = decoder
@@ -115,6 +117,8 @@ class LisaModel(nn.Module):
             side = self.decoder.size.image_size // self.decoder.size.patch_size
             grid = unpad(grid, content, (side, side))
             content = full_content(len(grid), grid.device)
+        # Whole channels: neighbours hold nearly the same of each, so that single values would not be missed.
+        grid = F.dropout2d(grid, self.feature_dropout, self.training)
         if self.map_only and self.vlm.has_grid:
             return EncodedImages(features, grid, content, grid, content)
         if self.image_sam is not None:
@@ -196,7 +200,7 @@ class LisaModel(nn.Module):
             if self.training and len(states) == 0:
                 # Answers in words alone: what draws must run all the same, to keep in step with other processes.
                 states, rows = hidden[:1, 0], torch.zeros(1, dtype=torch.int64, device=hidden.device)
-            context = states[:, None].float()
+            context = self._thinned(states[:, None].float())
             prompts = self.text_sam(context, torch.ones_like(context[..., 0], dtype=torch.bool))
             if self.training and "labels" in batch:
                 positions, token_labels = shifted_positions(batch["labels"])
@@ -252,6 +256,10 @@ class LisaModel(nn.Module):
         maps = _in_picture(maps, encoded.patch_content[images])
         return LisaOutput(maps.detach(), maps.new_zeros(len(maps)), rows, maps, token_logits, token_labels, False)
 
+    def _thinned(self, states: Tensor) -> Tensor:
+        """States [M,L,Dt] of which training drops some channels, the same in all places of a row."""
+        return F.dropout1d(states.transpose(1, 2), self.feature_dropout, self.training).transpose(1, 2)
+
     def _half(self, batch: Batch) -> AbstractContextManager[object]:
         """Half precision, where it is asked for: around what reads, not around what draws."""
         if self.half_dtype is None:
@@ -262,7 +270,8 @@ class LisaModel(nn.Module):
         assert self.image_text is not None
         vision = self.image_text(features.sequence.float())
         mask = batch["text_attention_mask"].bool()
-        prompts = self.text_sam(self._text_states(batch), mask, vision, features.mask, batch["image_index"])
+        states = self._thinned(self._text_states(batch))
+        prompts = self.text_sam(states, mask, vision, features.mask, batch["image_index"])
         return prompts, torch.arange(len(prompts), device=prompts.device)
 
 

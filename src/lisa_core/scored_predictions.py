@@ -44,14 +44,17 @@ def evaluate_predictions(
     """
     _check_ids(dataset, predictions)
     samples = dataset.samples[:max_samples]
+    masked = [index for index, sample in enumerate(samples) if sample.kind != "text"]
+    if not masked:
+        raise DataError(f"none of the {len(samples)} samples has a mask, only words: evaluate on another dataset")
     records: list[SampleRecord] = []
     masks: list[SavedMask] = []
     skipped: list[str] = []
-    for group in group_by_image(samples):
+    for group in group_by_image([samples[index] for index in masked]):
         examples: list[Example] = []
         drawn: list[Drawn] = []
         indices: list[int] = []
-        for index in group:
+        for index in (masked[place] for place in group):
             if only is not None and samples[index].id not in only:
                 continue
             try:

@@ -119,6 +119,7 @@ class Trainer:
         if config.speed.feature_cache is not None:
             self.model.cache = encoder_cache(self.model, config.speed.feature_cache)
         stores = self.model.cache.pictures
+        self.model.feature_dropout = config.optim.feature_dropout
         size, turns = sam_size(config.model), config.data.turns
         self.collator = Collator(self.model.vlm, config.model, size, stores, turns=turns)
         if self.processes.rank > 0:

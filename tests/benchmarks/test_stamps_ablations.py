@@ -64,8 +64,10 @@ def test_each_configuration_changes_something_and_keeps_the_rest(name: str) -> N
 
 def test_epochs_are_scaled_and_at_least_one() -> None:
     config = ablations.read_config("base")
-    assert ablations.settings(config, *PLACES, epochs=0.5)["optim"]["num_epochs"] == config["optim"]["num_epochs"] // 2
-    assert ablations.settings(config, *PLACES, epochs=0.01)["optim"]["num_epochs"] == 1
+    optim = {**config["optim"], "num_epochs": 6, "map_epochs": 2}
+    for epochs, expected in ((1, (6, 2)), (0.5, (3, 1)), (0.01, (1, 0))):
+        found = ablations.settings({**config, "optim": optim}, *PLACES, epochs=epochs)["optim"]
+        assert (found["num_epochs"], found["map_epochs"]) == expected
 
 
 def test_an_unknown_configuration_is_said() -> None:

@@ -79,6 +79,20 @@ def test_a_report_with_pictures_if_there_are_masks(place, invoke):
     assert Path("pages/index.html").read_text().count("<article") == 2
 
 
+def test_masks_of_several_datasets(place, invoke):
+    (place / "again").symlink_to(place / "scenes")
+    for name in ("a", "b"):
+        entries = [json.loads(line) for line in Path(f"{name}.jsonl").read_text().splitlines()]
+        lines = [entry | {"id": f"{part}:{entry['id']}"} for part in ("scenes", "more") for entry in entries]
+        Path(f"{name}2.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = invoke("compare", "a2.jsonl", "b2.jsonl", "--data", "scenes||more=again", "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    alone = json.loads(invoke("compare", "a.jsonl", "b.jsonl", "--data", "scenes", "--json").stdout)
+    assert record["n"] == 2 * alone["n"]
+    assert record["breakdowns"]["source"].keys() == {"scenes", "more"}
+
+
 def test_other_sentences_need_common(place, invoke, refusal):
     lines = Path("a.jsonl").read_text().splitlines()
     Path("a.jsonl").write_text("\n".join(lines[:-3]) + "\n")
@@ -94,8 +108,10 @@ def test_two_protocols_are_pointed_out(place, invoke):
 
     stored = read_evaluation(Path("a"))
     write_evaluation(Path("a/eval_val.json"), {"protocol": "generated"}, stored.records)
-    result = invoke("compare", "a", "b")
-    assert result.stderr == "note: A was evaluated generated, B teacher-forced: that is part of the difference\n"
+    result = invoke("compare", "a", "b", "--report", "c.html")
+    line = "A was evaluated generated, B teacher-forced: that is part of the difference"
+    assert result.stderr == f"note: {line}\nwritten to c.html\n"
+    assert line in Path("c.html").read_text()
     write_evaluation(Path("a/eval_val.json"), {}, [replace(stored.records[0], text="it"), *stored.records[1:]])
     assert "has another sentence or truth in A than in B" in invoke("compare", "a", "b").stderr
 

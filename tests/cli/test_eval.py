@@ -12,6 +12,7 @@ import torch
 from lisa_core.build import sam_size
 from lisa_core.checkpoint import load_checkpoint
 from lisa_core.cli.eval import _default_output
+from lisa_core.conversion import convert_dataset
 from lisa_core.data import open_dataset
 from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError
@@ -237,6 +238,28 @@ def test_a_split_in_a_folder_of_a_folder(workplace, invoke):
     result = invoke("eval", "run", "--data", "all", "--split", "scenes/held", "--json")
     assert result.exit_code == 0, result.stderr
     assert without_samples(workplace / "run" / "eval_scenes_held.json") == json.loads(result.stdout)
+
+
+def test_several_datasets_at_once_each_with_its_figures(workplace, invoke, refusal):
+    convert_dataset("scenes", "lines", "jsonl")
+    args = ("--save-predictions", "masks.jsonl", "--report", "report.html", "--report-samples", "3", "--no-blank")
+    both = ("--data", "scenes||mine=lines")
+    result = invoke("eval", "run", *both, *args)
+    assert result.exit_code == 0, result.stderr
+    record = without_samples(workplace / "run" / "eval_val.json")
+    alone = expected(workplace, blank=False)
+    assert record["n"] == 2 * alone["n"] and record["giou"] == pytest.approx(alone["giou"])
+    parts = record["breakdowns"]["source"]
+    assert {name: part["n"] for name, part in parts.items()} == {"scenes": alone["n"], "mine": alone["n"]}
+    assert all(part["figures"]["giou"]["value"] == pytest.approx(alone["giou"]) for part in parts.values())
+    assert {mask.split(":")[0] for mask in read_predictions(Path("masks.jsonl"))} == {"scenes", "mine"}
+    assert Path("report.html").read_text().count("<article") == 9
+    result = invoke("eval", "--predictions", "masks.jsonl", *both, "--data-format", "auto||jsonl", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["breakdowns"] == record["breakdowns"]
+    assert "data folder absent does not exist" in refusal("eval", "run", "--data", "scenes||absent")
+    assert "--max-samples counts the sentences of one dataset" in refusal("eval", "run", *both, "--max-samples", "3")
+    assert "scenes has no split 'nosuch'" in refusal("eval", "run", *both, "--split", "nosuch")
 
 
 def test_a_missing_folder_in_a_real_process(run_lisa):

@@ -91,6 +91,20 @@ def test_what_is_not_an_image_is_named(tmp_path: Path, content: bytes) -> None:
     assert "is not an image that can be read" in one_line_error(path)
 
 
+@pytest.mark.parametrize("name", ["a.eps", "a.png"])
+def test_a_program_in_postscript_is_named_and_not_run(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[object] = []
+    picture = Image.new("L", (6, 4))
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **more: run.append(args) or picture)
+    path = tmp_path / name
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(DataError, match=rf"{name} is not an image that can be read: it is a PostScript program"):
+        load_image(path)
+    assert not run
+
+
 def test_a_decompression_bomb_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.png").write_bytes(png_bytes())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)

@@ -171,6 +171,24 @@ def test_masks_that_are_none_are_named_with_their_row(tmp_path: Path, mask: Any,
     assert "row 0" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("mask", "kind"),
+    [
+        ({"path": "/etc/passwd", "bytes": None}, "outside-path"),
+        ({"path": "absent.png", "bytes": None}, "missing-file"),
+        (b"no picture", "corrupt-image"),
+    ],
+)
+def test_faults_have_the_kind_that_files_have(
+    tmp_path: Path, mask: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = save(tmp_path / "set", mask=mask)
+    monkeypatch.chdir(tmp_path / "set")
+    with pytest.raises(DataError) as caught:
+        open_dataset(root, "train").load(0)
+    assert caught.value.kind == kind and "0x" not in str(caught.value)
+
+
 def test_a_blank_text_is_named_or_skipped(tmp_path: Path) -> None:
     columns = rows("train")
     columns["text"][1] = " "

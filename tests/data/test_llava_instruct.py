@@ -50,6 +50,22 @@ def test_several_lists_are_one_set_whose_ids_stay_unique(tmp_path: Path) -> None
     assert len({sample.id for sample in data.samples}) == len(data) == 4 * len(scenes())
 
 
+def test_pictures_may_lie_in_the_coco_beside_it_as_lisa_has_them(tmp_path: Path) -> None:
+    root = tmp_path / "llava_dataset"
+    builders.write_llava_instruct(root)
+    (tmp_path / "coco").mkdir()
+    (root / "train2017").rename(tmp_path / "coco" / "train2017")
+    assert open_dataset(root, "train").load(0).image.size == (builders.WIDTH, builders.HEIGHT)
+
+
+def test_a_damaged_list_is_not_taken_for_another_file(tmp_path: Path) -> None:
+    builders.write_llava_instruct(tmp_path, name="llava_val.json")
+    (tmp_path / "llava_train.json").write_text("[" * 10_000 + "]" * 10_000)
+    assert type(open_dataset(tmp_path, "val")).splits(tmp_path) == ["train", "val"]
+    with pytest.raises(DataError, match=r"llava_train\.json is not valid JSON"):
+        open_dataset(tmp_path, "train")
+
+
 def human(value: Any = "What is it?") -> dict[str, Any]:
     return {"from": "human", "value": value}
 

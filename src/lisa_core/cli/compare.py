@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lisa_core.config import existing_folder
+from lisa_core.config import existing_data
 from lisa_core.errors import ConfigError
-from lisa_core.formats import AUTO, HF_PREFIX
+from lisa_core.formats import AUTO
+from lisa_core.mixing import parse_sources
 
 if TYPE_CHECKING:
     from lisa_core.data import SegmentationDataset
@@ -24,7 +25,9 @@ def compare(
         Path, typer.Argument(metavar="A", help="What `lisa eval` wrote, a run's folder, or X.jsonl of masks.")
     ],
     b: Annotated[Path, typer.Argument(metavar="B", help="The same of the other; differences are B - A.")],
-    data: Annotated[str | None, typer.Option(help="Folder of the data; needed for files of masks.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the data, or several, A||B; needed for files of masks.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Which split.")] = "val",
     data_format: Annotated[str, typer.Option(help="Format of the data; auto: told by the folder.")] = AUTO,
     common: Annotated[
@@ -60,9 +63,9 @@ def compare(
     An interval that leaves out 0 is a difference that other pictures of the same kind would show too, at 95%. Both have
     to be over the same sentences.
     """
-    root: str | Path | None = data
-    if data is not None and not data.startswith(HF_PREFIX):
-        root = existing_folder(data, "data folder")
+    sources = () if data is None else parse_sources(data, data_format=data_format)
+    for source in sources:
+        existing_data(source.data)
     if report is not None:
         from lisa_core.html_page import check_report
 
@@ -72,13 +75,15 @@ def compare(
     from lisa_core.summary import Settings
 
     dataset: SegmentationDataset | None = None
-    if root is not None:
-        from lisa_core.data import open_dataset
+    if sources:
+        from lisa_core.data.sources import open_evaluated
 
-        dataset = open_dataset(root, split, "all", format=data_format)
+        dataset = open_evaluated(sources, split, "all")
     (first, masks_a, protocol_a), (second, masks_b, protocol_b) = (_read(path, split, dataset) for path in (a, b))
+    notes = []
     if protocol_a != protocol_b:
-        typer.echo(f"note: A was evaluated {protocol_a}, B {protocol_b}: that is part of the difference", err=True)
+        notes.append(f"A was evaluated {protocol_a}, B {protocol_b}: that is part of the difference")
+        typer.echo(f"note: {notes[0]}", err=True)
     settings = Settings(epsilon, no_target_pixels, resamples, seed)
     comparison = compare_evaluations(first, second, settings, common)
     if as_json:
@@ -89,7 +94,7 @@ def compare(
         from lisa_core.html_comparison import write_comparison
 
         masks = None if masks_a is None or masks_b is None else (masks_a, masks_b)
-        file = write_comparison(report, comparison, (str(a), str(b)), changed, dataset, masks)
+        file = write_comparison(report, comparison, (str(a), str(b)), changed, dataset, masks, notes)
         typer.echo(f"written to {file}", err=True)
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lisa_core.cli.files import writable
-from lisa_core.config import existing_folder
+from lisa_core.config import existing_data
 from lisa_core.errors import ConfigError
-from lisa_core.formats import AUTO, HF_PREFIX
+from lisa_core.formats import AUTO
+from lisa_core.mixing import parse_sources
 
 if TYPE_CHECKING:
     from lisa_core.data import SegmentationDataset
@@ -33,9 +34,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Folder of the data.", show_default="required")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the data, or several, A||B, as in training.", show_default="required")
+    ] = None,
     split: Annotated[str, typer.Option(help="Which split: DIR/SPLIT or DIR/SPLIT.json.")] = "val",
-    data_format: Annotated[str, typer.Option(help="Format of the data; auto: told by the folder.")] = AUTO,
+    data_format: Annotated[
+        str, typer.Option(help="Format of the data; auto: told by the folder. Of several: one, or one each.")
+    ] = AUTO,
     phrasings: Annotated[
         Literal["first", "all"], typer.Option(help="first: one sentence per target, as LISA does. all: every phrasing.")
     ] = "first",
@@ -117,7 +122,11 @@ def evaluate(
     writable(save_predictions, "--save-predictions")
     if predictions is not None and save_predictions is not None:
         raise ConfigError("--save-predictions goes with CKPT: the masks of --predictions are in a file already")
-    root = data if data.startswith(HF_PREFIX) else existing_folder(data, "data folder")
+    sources = parse_sources(data, data_format=data_format)
+    for source in sources:
+        existing_data(source.data)
+    if max_samples is not None and len(sources) > 1:
+        raise ConfigError("--max-samples counts the sentences of one dataset: evaluate one, or leave it out")
     if report is not None:
         from lisa_core.html_page import check_report
 
@@ -127,7 +136,7 @@ def evaluate(
     from rich.progress import Progress
 
     from lisa_core.cli.eval_table import print_table
-    from lisa_core.data import open_dataset
+    from lisa_core.data.sources import open_evaluated
     from lisa_core.evaluation_file import replaced, write_evaluation
     from lisa_core.summary import Settings, summarize
 
@@ -142,8 +151,13 @@ def evaluate(
 
         segmenter = Segmenter.load(checkpoint, device if processes is None else str(processes.device))
 
-    dataset = open_dataset(root, split, phrasings, on_error=on_error, format=data_format)
     console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        if is_main:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    dataset = open_evaluated(sources, split, phrasings, on_error, say)
     options: dict[str, Any] = {"max_samples": max_samples, "on_error": on_error, "boundary": boundary}
     with Progress(console=console, transient=True, disable=not (is_main and console.is_terminal)) as bar:
         steps = bar.add_task("evaluating", total=len(dataset.samples[:max_samples]))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lisa_core.errors import DataError
 
@@ -163,6 +163,8 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is an error below
             found = Image.open(path if data is None else io.BytesIO(data))
         with found as image:
+            if image.format == "EPS":  # to decode it, PIL has Ghostscript run it
+                raise ValueError("it is a PostScript program")
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and image.width * image.height > limit:
                 raise ValueError(f"{image.width} x {image.height} pixels are more than the {limit} that are decoded")
@@ -173,6 +175,8 @@ def opened(path: Path, data: bytes | None = None) -> Iterator[Image.Image]:
     # DecompressionBombError ...); for the user they all mean the same thing.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # it names the file again, or where in memory its bytes are
+            reason = "it has no format that PIL knows"
         message = f"{path} is not an image that can be read: {reason}; replace or remove it."
         raise DataError(message, "corrupt-image") from error
 

@@ -181,11 +181,13 @@ def _picture_bytes(value: Any, where: str, folder: Path) -> bytes:
         path = os.path.abspath(value["path"])
         places = (os.path.abspath(folder), os.path.abspath(datasets.config.HF_CACHE_HOME))
         if not any(path.startswith(place + os.sep) for place in places):
-            raise DataError(f"{where} names a picture outside of the dataset ({path!r}): store the pictures in it.")
+            message = f"{where} names a picture outside of the dataset ({path!r}): store the pictures in it."
+            raise DataError(message, "outside-path")
         try:
             return Path(path).read_bytes()
         except OSError as error:
-            raise DataError(f"{where} names a picture that cannot be read: {error.strerror or error}.") from error
+            message = f"{where} names a picture that cannot be read: {error.strerror or error}."
+            raise DataError(message, "missing-file") from error
     if isinstance(value, bytes):
         return value
     raise DataError(f"{where} is no picture ({short(type(value).__name__)}): map the column that holds it.")

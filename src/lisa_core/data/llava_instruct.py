@@ -61,7 +61,8 @@ class LlavaInstruct(Reader):
         if not own:
             raise self.no_split()
         folders = ("train2017", "train2014", "val2017", "val2014", "images")
-        bases = (self.root, self.root / "images", self.root / "coco")
+        above = self.root.absolute().parent  # LISA keeps COCO's pictures in `coco` beside the conversations
+        bases = (self.root, self.root / "images", self.root / "coco", above / "coco")
         pictures = Pictures(self.root, [folder for base in bases for folder in (*(base / n for n in folders), base)])
         self._earlier: list[list[tuple[str, str]]] = []
         for path in own:
@@ -120,8 +121,9 @@ def _turns(messages: list[Any], path: Path, number: int) -> list[tuple[str, str]
 
 
 def _lists(root: Path) -> list[Path]:
-    """The JSON lists of conversations in a folder."""
-    return [path for path in sorted(root.glob("*.json")) if begins_with(path, "[") and _KEY in _head(path)]
+    """The JSON lists of conversations in a folder; one with the published name is, however damaged it looks."""
+    lists = (path for path in sorted(root.glob("*.json")) if begins_with(path, "["))
+    return [path for path in lists if path.name.startswith("llava") or _KEY in _head(path)]
 
 
 def _split_of(path: Path) -> str | None:
