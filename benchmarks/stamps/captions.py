@@ -1,0 +1,85 @@
+"""What each training scene shows, in words, as conversations in LLaVA-Instruct's format: for aligning a projector.
+
+    python benchmarks/stamps/captions.py data captions
+
+`captions/train.json` has a conversation for each training scene of `data`, whose pictures are linked beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from catalogue import Material, load_material
+from scene_files import SIDECAR
+
+from lisa_core.data.llava_instruct import IMAGE_PLACEHOLDER
+from lisa_core.errors import DataError, LisaError
+
+QUESTION = f"{IMAGE_PLACEHOLDER}\nWhat is in this picture, from left to right?"
+
+
+def caption(record: dict[str, Any], names: dict[str, str]) -> str:
+    """The objects of a scene by their names, in the order of their left edges.
+
+    Args:
+        record: one of `scenes.json`.
+        names: what each cut-out is called.
+    """
+    found = sorted(record["objects"], key=lambda thing: thing["left"])
+    words = [_with_article(names[thing["stamp"]]) for thing in found]
+    text = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _with_article(name: str) -> str:
+    if name.endswith("s") and not name.endswith("ss"):
+        return name
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def write(data: Path, out: Path, material: Material) -> int:
+    """Write the conversations; returns how many there are.
+
+    Raises:
+        DataError: if `data` is not what `scenes.py` wrote, or `out` is there already.
+    """
+    if not (data / SIDECAR).is_file():
+        raise DataError(f"{data} has no {SIDECAR}: run scenes.py first")
+    if out.exists():
+        raise DataError(f"{out} is there already: remove it, or give another folder")
+    names = {stamp.key: stamp.words.names[0] for stamp in material.stamps}
+    records = [one for one in json.loads((data / SIDECAR).read_text(encoding="utf-8")) if one["split"] == "train"]
+    out.mkdir(parents=True)
+    entries = []
+    for record in records:
+        source = next((data / "train").glob(f"scene_{record['scene']:05d}*.jpg"))
+        name = f"scene_{record['scene']:05d}.jpg"
+        try:
+            os.link(source, out / name)
+        except OSError:  # another file system
+            shutil.copyfile(source, out / name)
+        turns = [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": caption(record, names)}]
+        entries.append({"id": name.removesuffix(".jpg"), "image": name, "conversations": turns})
+    (out / "train.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    return len(entries)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="what scenes.py wrote")
+    parser.add_argument("out", type=Path, help="folder to write")
+    options = parser.parse_args()
+    try:
+        print(f"{write(options.data, options.out, load_material())} conversations in {options.out}")
+    except LisaError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
