@@ -31,7 +31,8 @@ def config_of(scenes, out, **model) -> TrainConfig:
 def test_the_decoder_stays_as_it_is_while_the_map_trains(scenes, tmp_path, fusion):
     trainer = Trainer(config_of(scenes, tmp_path / "run", fusion=fusion))
     names = [name for name, value in trainer.model.named_parameters() if value.requires_grad]
-    drawing = {id(value) for value in trainer.model.drawing_parameters()}
+    parts = (trainer.model.decoder, trainer.model.image_sam, trainer.model.fine)
+    drawing = {id(value) for part in parts if part is not None for value in part.parameters()}
     before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
     after_map = {}
     finish = trainer._finish_epoch

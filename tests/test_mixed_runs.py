@@ -124,7 +124,8 @@ def train(sets: Path, out: Path, *args: str) -> list[dict[str, Any]]:
     command = [
         *(sys.executable, "-m", "lisa_core", "train", "--vlm", "clip-llm", "--vlm-model-name", "tiny"),
         *("--data", data, "--sample-rates", "2,3,1", "--steps-per-epoch", "6", "--output-dir", str(out)),
-        *("--num-epochs", "1", "--device", "cpu", "--sample-masks", "0", "--contrast-weight", "0", *args),
+        *("--num-epochs", "1", "--device", "cpu", "--sample-masks", "0", "--contrast-weight", "0"),
+        *("--sentences-per-image", "1", *args),  # which the smaller of the batches can hold too
     ]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr[-3000:]

@@ -127,21 +127,13 @@ class Engine:
             last = number == len(window)
             with self._exchange(last):
                 batch = to_device(micro.batch, self.processes.device)
-                output = self._forward(batch)
-                terms, iou = loss_terms(output, batch)
+                terms, iou = loss_terms(self._forward(batch), batch)
                 # Sums over the window's own counts, not means of means: micro-batches of unequal size weigh right.
                 shares = {name: term.total / max(counts[name], 1.0) for name, term in terms.items()}
                 loss = torch.stack([self.weights[name] * share for name, share in shares.items()]).sum()
-                idle = self._idle() if not output.decoded else []
-                if idle:
-                    # Processes exchange the gradients of all that trains, so what was left out needs one too: zero.
-                    loss = loss + 0 * torch.stack([parameter.sum() for parameter in idle]).sum()
                 # The exchange averages over processes, so each one's share is scaled back up to a sum.
                 scale = self.processes.world_size if micro.counts else 0
                 self._backward(loss if scale == 1 else loss * scale, last)
-            if last:
-                for parameter in idle:  # no gradient is another thing to AdamW than one of zero
-                    parameter.grad = None
             if micro.counts:
                 for name, share in shares.items():
                     sums[name] += share.item()
@@ -151,12 +143,6 @@ class Engine:
                 parts.add(batch, terms, iou)
         summed = self.processes.sum([*sums.values(), *parts.flat()])
         return replace(self._update(dict(zip(sums, summed))), datasets=parts.record(summed[len(sums) :]))
-
-    def _idle(self) -> list[Tensor]:
-        """What trains, is exchanged, and has no part in a similarity map."""
-        if not isinstance(self.wrapped, DistributedDataParallel):
-            return []
-        return [parameter for parameter in self.model.drawing_parameters() if parameter.requires_grad]
 
     def _forward(self, batch: Batch) -> LisaOutput:
         output: LisaOutput = self.wrapped(batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -228,17 +227,6 @@ class LisaModel(nn.Module):
             token_logits=token_logits,
             token_labels=token_labels,
         )
-
-    def drawing_parameters(self) -> Iterator[nn.Parameter]:
-        """Those that a similarity map does without."""
-        parts = [
-            self.decoder,
-            self.map_level,
-            *([self.image_sam, self.fine, self.sam_encoder] if self.vlm.has_grid else []),
-        ]
-        for part in parts:
-            if part is not None:
-                yield from part.parameters()
 
     def _map_alone(
         self,

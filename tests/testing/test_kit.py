@@ -316,7 +316,8 @@ MUTANTS = [
         *("batched_equals_single", "masks_keep_their_own", "padding_changes_nothing", "pictures_are_shared"),
         *("generation_parity", "gradients", "seg_row_trains", "seg_positions"),
     ),
-    mutant(AnswersTwice, "seg_is_one_token", "seg_counts", "masks_keep_their_own"),
+    # With more masks than targets, training refuses to start.
+    mutant(AnswersTwice, "seg_is_one_token", "seg_counts", "masks_keep_their_own", "gradients", "seg_row_trains"),
     mutant(LabelsEverything, "labels_are_the_answer"),
     mutant(IsOneStateLate, "seg_positions"),
     mutant(ForgetsWhoSpeaks, "generation_parity"),
