@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     worst = sorted(rows, key=lambda row: row.iou)[:SHOWN]
     for name, shown in {"by-lot": by_lot, "worst": worst}.items():
         sheet = contact_sheet(shown, tile=(168, 128))
-        sheet.quantize(128).save(folder / f"{name}.png", optimize=True)
+        sheet.save(folder / f"{name}.jpg", quality=85, subsampling=0)
 
 
 if __name__ == "__main__":
