@@ -206,16 +206,20 @@ class LisaModel(nn.Module):
                 with self._half(batch):
                     token_logits = self.vlm.lm_logits(hidden[positions])
         images = batch["image_index"][rows]
-        if self.map_only:
-            return self._map_alone(prompts, rows, images, encoded, token_logits, token_labels)
-        content = encoded.mask_content[images]
-        similarity = mask_prompt = None
+        patch_similarity = similarity = mask_prompt = None
         if self.similarity is not None:
-            similarity = self.similarity(prompts, encoded.patches, images, encoded.patch_content)
+            patch_similarity = self.similarity(prompts, encoded.patches, images, encoded.patch_content)
+            similarity = _in_picture(patch_similarity, encoded.patch_content[images])
+        if self.map_only:
+            if similarity is None:
+                raise ValueError("without a similarity map there is nothing to see but what the decoder draws")
+            none = similarity.new_zeros(len(similarity))
+            return LisaOutput(similarity.detach(), none, rows, similarity, token_logits, token_labels, decoded=False)
+        content = encoded.mask_content[images]
+        if patch_similarity is not None and similarity is not None:
             # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
             size = (encoded.mask_features.shape[-2], encoded.mask_features.shape[-1])
-            mask_prompt = reframe(similarity.detach(), encoded.patch_content[images], content, size)
-            similarity = _in_picture(similarity, encoded.patch_content[images])
+            mask_prompt = reframe(patch_similarity.detach(), encoded.patch_content[images], content, size)
             if self.map_level is not None:
                 prompts, mask_prompt = self.map_level(prompts, mask_prompt, similarity.detach())
         low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt, encoded.fine)
@@ -227,22 +231,6 @@ class LisaModel(nn.Module):
             token_logits=token_logits,
             token_labels=token_labels,
         )
-
-    def _map_alone(
-        self,
-        prompts: Tensor,
-        rows: Tensor,
-        images: Tensor,
-        encoded: EncodedImages,
-        token_logits: Tensor | None,
-        token_labels: Tensor | None,
-    ) -> LisaOutput:
-        """The similarity maps in place of masks."""
-        if self.similarity is None:
-            raise ValueError("without a similarity map there is nothing to see but what the decoder draws")
-        maps = self.similarity(prompts, encoded.patches, images, encoded.patch_content)
-        maps = _in_picture(maps, encoded.patch_content[images])
-        return LisaOutput(maps.detach(), maps.new_zeros(len(maps)), rows, maps, token_logits, token_labels, False)
 
     def _thinned(self, states: Tensor) -> Tensor:
         """States [M,L,Dt] of which training drops some channels, the same in all places of a row."""
