@@ -143,22 +143,13 @@ def with_an_open_gate() -> TextSAMConnector:
     return connector
 
 
-def test_an_open_gate_reads_the_patches_that_are_there() -> None:
-    connector = with_an_open_gate()
-    words, mask = torch.randn(1, 6, 24), torch.ones(1, 6, dtype=torch.bool)
-    patches, there = torch.randn(1, 9, 24), torch.tensor([[True] * 5 + [False] * 4])
-    some = connector(words, mask, patches, there)
-    torch.testing.assert_close(some, connector(words, mask, patches[:, :5]))
-    assert not torch.allclose(some, connector(words, mask, patches), atol=1e-3)
-
-
 def test_sentences_about_one_picture_read_its_patches_once() -> None:
     connector = with_an_open_gate()
     words, mask = torch.randn(3, 6, 24), torch.ones(3, 6, dtype=torch.bool)
-    patches, there = torch.randn(2, 9, 24), torch.arange(9)[None] < torch.tensor([[9], [5]])
-    index = torch.tensor([1, 0, 1])
-    shared = connector(words, mask, patches, there, index)
-    torch.testing.assert_close(shared, connector(words, mask, patches[index], there[index]))
+    patches, index = torch.randn(2, 9, 24), torch.tensor([1, 0, 1])
+    shared = connector(words, mask, patches, index)
+    torch.testing.assert_close(shared, connector(words, mask, patches[index]))
+    assert not torch.allclose(shared, connector(words, mask, patches.flip(0), index), atol=1e-3)
 
 
 @torch.no_grad()

@@ -200,6 +200,21 @@ def test_a_sentence_is_encoded_once(rows: list[list[int]]) -> None:
     assert sorted(asked) == sorted({tuple(row) for row in rows})
 
 
+def test_a_sentence_is_read_once_for_all_processes(tmp_path: Path) -> None:
+    first = model_of(fusion="late").eval()
+    first.cache = encoder_cache(first, tmp_path)
+    expected = masks(first, [picture(0), picture(1)])
+    again = model_of(fusion="late").eval()  # as in another process: nothing is in memory
+    again.cache = encoder_cache(again, tmp_path)
+    assert again.vlm.language_model is not None
+    again.vlm.language_model.forward = None  # type: ignore[assignment]
+    torch.testing.assert_close(masks(again, [picture(0), picture(1)]), expected, atol=2e-5, rtol=1e-4)
+    other = model_of(fusion="late", seed=1).eval()
+    other.cache = encoder_cache(other, tmp_path)
+    assert other.cache.text is not None and other.cache.text.store is not None
+    assert not other.cache.text.store.folder.exists(), "of a language model with other weights there is nothing"
+
+
 def test_changed_pictures_are_not_kept() -> None:
     config = TrainConfig(speed=SpeedConfig(feature_cache="features"), augmentation=AugmentationConfig(augment="light"))
     with pytest.raises(ConfigError, match="--feature-cache would fill with changed pictures"):

@@ -54,6 +54,18 @@ def test_the_picture_is_encoded_once(segmenter, monkeypatch):
     assert [len(segmenter.segment_many(SENTENCES)), len(segmenter.segment_many(["it"])), len(calls)] == [4, 1, 1]
 
 
+def test_nothing_is_encoded_a_second_time_by_another_process(tmp_path):
+    expected = Segmenter(build(fusion="late")).set_image(noise(70, 40)).segment("the red ring").logits
+    first = Segmenter(build(fusion="late")).keep_features(tmp_path)
+    np.testing.assert_allclose(first.set_image(noise(70, 40)).segment("the red ring").logits, expected, atol=1e-4)
+    again = Segmenter(build(fusion="late")).keep_features(tmp_path)
+    for part in (again.model.vlm.vision_tower, again.model.vlm.language_model):
+        part.forward = None
+    np.testing.assert_allclose(again.set_image(noise(70, 40)).segment("the red ring").logits, expected, atol=1e-4)
+    with pytest.raises(ConfigError, match="nothing to keep"):
+        Segmenter(build(vlm="smolvlm")).keep_features(tmp_path)
+
+
 @pytest.mark.parametrize("size", [(70, 40), (33, 90), (96, 96), (400, 25)])
 @pytest.mark.parametrize("features", ["vlm", "sam"])
 def test_masks_have_the_picture_s_own_size(size, features):

@@ -93,8 +93,10 @@ def run_one(name: str, seed: int, config: dict[str, Any], out: Path) -> Path:
     started = time.monotonic()
     _lisa("train", "--config", str(path), "--output-dir", str(run), "--seed", str(seed), "--overwrite")
     seconds = time.monotonic() - started
+    cache = config.get("speed", {}).get("feature_cache")
+    kept = ("--feature-cache", cache) if cache else ()
     for split in SPLITS:
-        _lisa("eval", str(run), "--data", config["data"]["data"], "--split", split, "--no-boundary")
+        _lisa("eval", str(run), "--data", config["data"]["data"], "--split", split, "--no-boundary", *kept)
     done.write_text(json.dumps({**record, "train_seconds": seconds}, indent=2) + "\n")
     return run
 

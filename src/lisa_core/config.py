@@ -185,7 +185,7 @@ class SpeedConfig:
 
     feature_cache: str | None = setting(
         None,
-        "Folder in which what frozen encoders make of a picture is kept, for later epochs and for other runs.",
+        "Folder in which what frozen encoders make of pictures and sentences is kept, for later epochs and other runs.",
     )
     vlm_use_mixed_precision: bool = setting(False, "Run VLM and SAM's encoder in half precision.")
     vlm_mixed_precision: Literal["auto", "no", "fp16", "bf16"] = setting(

@@ -45,8 +45,8 @@ class TextSAMConnector(nn.Module):
     through one linear layer, which small models learn several times sooner than a chain of them. Of several states the
     mean is added, so that every word is heard before the queries have learnt what to listen for.
 
-    Patches, where they are part of the context (late fusion), are read apart from the words and through a gate that
-    starts closed (Flamingo, arXiv:2204.14198, section 2.2): in one softmax, hundreds of them drown a few words.
+    The picture, where it is part of the context (late fusion), is read apart from the words and through a gate that
+    starts closed (Flamingo, arXiv:2204.14198, section 2.2): in one softmax, many patches drown a few words.
     """
 
     def __init__(
@@ -69,7 +69,6 @@ class TextSAMConnector(nn.Module):
         context: Tensor,
         mask: Tensor,
         patches: Tensor | None = None,
-        patch_mask: Tensor | None = None,
         image_index: Tensor | None = None,
     ) -> Tensor:
         """Read prompts out of a context.
@@ -78,7 +77,6 @@ class TextSAMConnector(nn.Module):
             context: states of the words, or the one at `[SEG]`, float [M,L,Dt].
             mask: bool [M,L], True where the context counts; every row needs one True.
             patches: projected patches of U pictures, float [U,N,Dt].
-            patch_mask: bool [U,N], True where there are patches; None: everywhere.
             image_index: int64 [M], the picture each context is about; None: U is M, in the same order.
 
         Returns:
@@ -90,7 +88,7 @@ class TextSAMConnector(nn.Module):
             weight = mask[..., None].to(values.dtype)
             prompts = prompts + (values * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         if patches is not None and self.gate is not None:
-            prompts = prompts + self.gate.tanh() * self._read(self.context(patches), patch_mask, image_index)
+            prompts = prompts + self.gate.tanh() * self._read(self.context(patches), None, image_index)
         return prompts + self.feed_forward(self.norm(prompts))
 
     def _read(self, values: Tensor, mask: Tensor | None, index: Tensor | None = None) -> Tensor:
@@ -98,7 +96,6 @@ class TextSAMConnector(nn.Module):
         keys, values = self._heads(self.key(values)), self._heads(values)
         if index is not None:  # after the projections, which are the same for all sentences about a picture
             keys, values = keys.index_select(0, index), values.index_select(0, index)
-            mask = None if mask is None else mask[index]
         read = F.scaled_dot_product_attention(
             self._heads(self.query(self.queries)[None]).expand(len(values), -1, -1, -1),
             keys,

@@ -21,7 +21,7 @@ def encoder_cache(model: LisaModel, folder: str | Path) -> EncoderCache:
 
     Args:
         model: tuned, with all its weights.
-        folder: for the features of pictures; other runs with the same encoders use the same ones.
+        folder: for all that is kept; other runs with the same encoders use the same files.
 
     Raises:
         ConfigError: if none of its encoders is frozen, or all that are cannot do without their pictures.
@@ -43,12 +43,13 @@ def encoder_cache(model: LisaModel, folder: str | Path) -> EncoderCache:
         parts.append(model.sam_encoder)
     language = vlm.language_model
     if language is not None and not joint and is_frozen(language):
-        text = TextStates()
+        facts = {"family": config.vlm, "options": config.vlm_option, "dtype": half}
+        text = TextStates(FeatureStore(root / "text", fingerprint(language, facts)))
         parts.append(language)
     if vision is None and sam is None:
         raise ConfigError(
-            "--feature-cache has nothing to keep: no image encoder of this run is frozen whose features alone are used"
-            "; freeze one (--vlm-freeze, --tune-vision freeze), with --fusion late for a VLM, or leave it out"
+            "--feature-cache has nothing to keep: this model has no frozen image encoder whose features alone are used"
+            "; train one frozen (--vlm-freeze, --tune-vision freeze), with --fusion late for a VLM, or leave it out"
         )
     return EncoderCache(PictureStores(vision, sam), text, tuple(parts))
 

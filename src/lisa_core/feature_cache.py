@@ -22,24 +22,24 @@ from lisa_core.geometry import pad_grids
 from lisa_core.vlm import Batch, ImageFeatures
 
 _TEXT_BYTES = 2**30
-"""Most that text states may take in memory; beyond it, sentences are encoded anew."""
+"""Most that text states may take in memory; beyond it, they are read from disk each time."""
 
 
 class FeatureStore:
-    """Tensors by picture, one file each, below a folder that is named after what computes them.
+    """Tensors by picture or sentence, one file each, below a folder that is named after what computes them.
 
     What is read back is what was written, bit for bit. Several processes and runs may share a folder.
 
     Args:
         folder: of all stores; made when it is needed.
-        fingerprint: of everything that the features depend on but the picture; see `fingerprint`.
+        fingerprint: of everything that they depend on but the picture or sentence; see `fingerprint`.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder = folder / fingerprint
 
     def load(self, keys: Sequence[str]) -> list[dict[str, Tensor]] | None:
-        """The features of all these pictures, or None if one has none (yet)."""
+        """What is kept under all these keys, or None if there is nothing (yet) under one."""
         found = []
         for key in keys:
             try:
@@ -49,7 +49,7 @@ class FeatureStore:
         return found
 
     def save(self, key: str, features: dict[str, Tensor]) -> None:
-        """Keep a picture's features; readers see the whole file or none.
+        """Keep the features of a picture or sentence; readers see the whole file or none.
 
         Raises:
             CheckpointError: if it cannot be written.
@@ -72,9 +72,14 @@ class FeatureStore:
 
 
 class TextStates:
-    """Hidden states by sentence, in memory."""
+    """Hidden states by sentence, in memory and on disk.
 
-    def __init__(self) -> None:
+    Args:
+        store: of the language model; None: they are in memory alone.
+    """
+
+    def __init__(self, store: FeatureStore | None = None) -> None:
+        self.store = store
         self._states: dict[tuple[int, ...], Tensor] = {}
         self._bytes = 0
 
@@ -91,22 +96,37 @@ class TextStates:
         """
         lengths = mask.sum(1).tolist()
         rows = [tuple(row[:length]) for row, length in zip(ids.tolist(), lengths)]
-        fresh = {row: place for place, row in enumerate(rows) if row not in self._states}
         made: dict[tuple[int, ...], Tensor] = {}
+        fresh: dict[tuple[int, ...], int] = {}
+        for place, row in enumerate(rows):
+            if row in self._states or row in made:
+                continue
+            kept = None if self.store is None else self.store.load([_row_key(row)])
+            if kept is None:
+                fresh[row] = place
+            else:
+                made[row] = kept[0]["states"]
         if fresh:
             places = torch.tensor(list(fresh.values()), device=ids.device)
             width = max(map(len, fresh))
             states = encode(ids[places, :width], mask[places, :width]).float().cpu()
-            made = {row: states[number, : len(row)].clone() for number, row in enumerate(fresh)}
-            for row, value in made.items():
-                if self._bytes < _TEXT_BYTES:
-                    self._states[row] = value
-                    self._bytes += value.nbytes
+            for number, row in enumerate(fresh):
+                made[row] = states[number, : len(row)].clone()
+                if self.store is not None:
+                    self.store.save(_row_key(row), {"states": made[row]})
+        for row, value in made.items():
+            if self._bytes < _TEXT_BYTES:
+                self._states[row] = value
+                self._bytes += value.nbytes
         found = [made[row] if row in made else self._states[row] for row in rows]
         result = found[0].new_zeros(len(rows), ids.shape[1], found[0].shape[1])
         for number, value in enumerate(found):
             result[number, : len(value)] = value
         return result.to(ids.device)
+
+
+def _row_key(row: Sequence[int]) -> str:
+    return hashlib.blake2b(" ".join(map(str, row)).encode(), digest_size=20).hexdigest()
 
 
 def picture_key(image: Image.Image) -> str:
@@ -184,7 +204,7 @@ class EncoderCache:
     pictures: PictureStores = PictureStores(None, None)
     """On disk."""
     text: TextStates | None = None
-    """In memory."""
+    """Of the language model."""
     parts: tuple[nn.Module, ...] = ()
     """The encoders, which must compute the same in training as in evaluation."""
 

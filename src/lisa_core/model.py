@@ -191,7 +191,7 @@ class LisaModel(nn.Module):
         encoded = encoded if encoded is not None else self.encode_image(batch)
         token_logits = token_labels = None
         if self.config.fusion == "late":
-            prompts, rows = self._late_prompts(batch, encoded.features)
+            prompts, rows = self._late_prompts(batch, encoded)
         else:
             with self._half(batch):
                 hidden = self.vlm(batch, encoded.features, with_logits=False).hidden
@@ -218,7 +218,7 @@ class LisaModel(nn.Module):
         content = encoded.mask_content[images]
         if patch_similarity is not None and similarity is not None:
             # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
-            size = (encoded.mask_features.shape[-2], encoded.mask_features.shape[-1])
+            size = _size(encoded.mask_features)
             mask_prompt = reframe(patch_similarity.detach(), encoded.patch_content[images], content, size)
             if self.map_level is not None:
                 prompts, mask_prompt = self.map_level(prompts, mask_prompt, similarity.detach())
@@ -242,16 +242,29 @@ class LisaModel(nn.Module):
             return nullcontext()
         return torch.autocast(batch["image_index"].device.type, self.half_dtype)
 
-    def _late_prompts(self, batch: Batch, features: ImageFeatures) -> tuple[Tensor, Tensor]:
+    def _late_prompts(self, batch: Batch, encoded: EncodedImages) -> tuple[Tensor, Tensor]:
         assert self.image_text is not None
-        vision = self.image_text(features.sequence.float())
         mask = batch["text_attention_mask"].bool()
         states = self._thinned(self._text_states(batch))
-        prompts = self.text_sam(states, mask, vision, features.mask, batch["image_index"])
+        if self.map_only:  # what the picture would add to the prompts comes through a gate that starts closed
+            prompts = self.text_sam(states, mask)
+        else:
+            whole = unpad(encoded.patches, encoded.patch_content, _size(encoded.patches))
+            coarse = F.adaptive_avg_pool2d(whole, _COARSE).flatten(2).transpose(1, 2)  # [U,64,Dv]
+            prompts = self.text_sam(states, mask, self.image_text(coarse), batch["image_index"])
         return prompts, torch.arange(len(prompts), device=prompts.device)
+
+
+_COARSE = 8
+"""Cells a side of what prompts read of a picture (late fusion): enough to tell what is where, however fine the grid."""
 
 
 def _in_picture(maps: Tensor, content: Tensor) -> Tensor:
     """Maps [M,1,h,w] in the picture's frame, [M,s,s]."""
     side = max(maps.shape[-2:])
     return unpad(maps, content, (side, side))[:, 0]
+
+
+def _size(maps: Tensor) -> tuple[int, int]:
+    """Height and width of maps [...,h,w]."""
+    return maps.shape[-2], maps.shape[-1]

@@ -15,6 +15,7 @@ from lisa_core.build import sam_size
 from lisa_core.checkpoint import load_checkpoint
 from lisa_core.data.base import load_image
 from lisa_core.data.collate import Collator
+from lisa_core.encoder_cache import encoder_cache
 from lisa_core.errors import ConfigError, DataError
 from lisa_core.export import export_model, is_exported
 from lisa_core.hub import local_model, push_to_hub
@@ -67,6 +68,20 @@ class Segmenter:
         chosen = pick_device(device)  # before a download of gigabytes
         folder = local_model(fspath(path), revision)
         return cls(load_checkpoint(folder), chosen, folder)
+
+    def keep_features(self, folder: str | PathLike[str]) -> Segmenter:
+        """Keep what the encoders make of pictures and sentences, so that no process encodes any of them a second time.
+
+        Args:
+            folder: for the files; a training run's `--feature-cache`, if its encoders were frozen.
+
+        Raises:
+            ConfigError: if the model has no encoder whose features alone are used.
+        """
+        model = self.model.requires_grad_(False)  # nothing that draws masks trains
+        model.cache = encoder_cache(model, fspath(folder))
+        self.collator = Collator(model.vlm, model.config, sam_size(model.config), model.cache.pictures)
+        return self
 
     def push_to_hub(self, repo_id: str, private: bool = False, message: str | None = None) -> str:
         """Upload the model as `lisa export` and `lisa push` do; returns the address of the repository.

@@ -118,6 +118,18 @@ def test_options_reach_the_evaluation(workplace, invoke):
     assert not list((workplace / "run").glob("eval_*"))
 
 
+def test_kept_features_give_the_same_figures(workplace, invoke, refusal):
+    args = ("eval", "tiny", "--data", "scenes", "--device", "cpu", "--no-boundary", "--json", "-o", "figures.json")
+    giou = []
+    for kept in ((), ("--feature-cache", "kept"), ("--feature-cache", "kept")):  # without, kept, read
+        result = invoke(*args, *kept)
+        assert result.exit_code == 0, result.stderr
+        giou.append(json.loads(result.stdout)["giou"])
+    assert giou == pytest.approx([giou[0]] * 3, abs=1e-3)
+    assert {path.name for path in Path("kept").iterdir()} == {"vision", "text"}
+    assert "--feature-cache has nothing to keep" in refusal(*EVAL, "--feature-cache", "kept")
+
+
 def test_a_corrupt_sample_stops_or_is_left_out(workplace, invoke, refusal):
     path = break_picture(workplace / "scenes" / "val").relative_to(workplace)
     assert refusal(*EVAL).startswith(f"lisa: error: {path} is not an image")
@@ -151,6 +163,7 @@ def test_a_corrupt_sample_stops_or_is_left_out(workplace, invoke, refusal):
         (["eval", "--data", "scenes"], "Missing argument 'CKPT', or --predictions FILE (see `lisa eval --help`)"),
         ([*EVAL, "--predictions", "masks.jsonl"], "CKPT draws masks and --predictions has some: give one of them"),
         ([*MASKS, "--save-predictions", "m.jsonl"], "--save-predictions goes with CKPT"),
+        ([*MASKS, "--feature-cache", "kept"], "--feature-cache goes with CKPT"),
         ([*EVAL, "--save-predictions", "absent/m.jsonl"], "--save-predictions: the folder absent does not exist"),
         ([*EVAL, "--report", "scenes"], "--report: scenes holds something else than a report"),
         ([*EVAL, "--epsilon", "-1"], "Invalid value for '--epsilon'"),

@@ -77,6 +77,13 @@ def evaluate(
         Literal["fail", "skip"], typer.Option(help="A corrupt sample: stop and name it, or name it and go on.")
     ] = "fail",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    feature_cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which what the encoders make of pictures and sentences is kept for other evaluations; that "
+            "of a training run whose encoders were frozen has it already."
+        ),
+    ] = None,
     save_predictions: Annotated[
         Path | None, typer.Option(help="Write all masks to this file: JSON lines with COCO run lengths.")
     ] = None,
@@ -120,6 +127,8 @@ def evaluate(
         raise ConfigError(f"Missing option '--data' {_SEE}")
     writable(output, "--output")
     writable(save_predictions, "--save-predictions")
+    if predictions is not None and feature_cache is not None:
+        raise ConfigError("--feature-cache goes with CKPT: the masks of --predictions need no encoder")
     if predictions is not None and save_predictions is not None:
         raise ConfigError("--save-predictions goes with CKPT: the masks of --predictions are in a file already")
     sources = parse_sources(data, data_format=data_format)
@@ -150,6 +159,8 @@ def evaluate(
         from lisa_core.segmenter import Segmenter
 
         segmenter = Segmenter.load(checkpoint, device if processes is None else str(processes.device))
+        if feature_cache is not None:
+            segmenter.keep_features(feature_cache)
 
     console = Console(stderr=True)
 
