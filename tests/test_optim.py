@@ -99,6 +99,31 @@ def rates(steps: int, **optim) -> list[float]:
     return found
 
 
+def test_what_draws_has_its_own_rate_and_starts_when_it_trains():
+    model = model_for(config(fine_features=True, map_prompt="relative"))
+    optimizer = build_optimizer(model, 1e-3, 0.1, drawing=model.drawing_parts, drawing_rate=3e-3)
+    assert [(group["lr"], group["weight_decay"], group["draws"]) for group in optimizer.param_groups] == [
+        (1e-3, 0.1, False),
+        (1e-3, 0.0, False),
+        (3e-3, 0.1, True),
+        (3e-3, 0.0, True),
+    ]
+    names = {id(parameter): name.split(".")[0] for name, parameter in model.named_parameters()}
+    drawing = [{names[id(p)] for p in group["params"]} for group in optimizer.param_groups]
+    assert drawing[2] | drawing[3] == {"decoder", "image_sam", "fine", "map_level"}
+    assert drawing[0] | drawing[1] == {"vlm", "text_sam", "similarity"}
+    schedule = build_schedule(optimizer, config({"warmup_ratio": 0.1}), 100, map_steps=60)
+    found = []
+    for _ in range(101):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    assert found[10][0] == pytest.approx(1e-3) and found[100][0] == pytest.approx(0)
+    rate = [each[2] for each in found]
+    assert rate[:61] == [0.0] * 61 and rate[62] == pytest.approx(1.5e-3) and rate[64] == pytest.approx(3e-3)
+    assert rate[82] == pytest.approx(1.5e-3) and rate[100] == pytest.approx(0)
+
+
 @pytest.mark.parametrize("name", ["cosine", "linear", "constant_with_warmup"])
 def test_the_rate_warms_up_linearly_over_its_share_of_the_steps(name):
     found = rates(100, lr_schedule=name, warmup_ratio=0.2)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Literal
 
-from lisa_core.build import build_model
+import pytest
+from PIL import Image
+
+from lisa_core.build import build_model, sam_size
 from lisa_core.config import TrainConfig
+from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError
 from lisa_core.model import LisaModel
 from lisa_core.model_config import ModelConfig, TuningConfig
@@ -62,3 +66,16 @@ def test_the_pair_s_own_projector_trains_unless_it_is_told_not_to() -> None:
     )
     with pytest.raises(ConfigError, match="--tune-projector freeze needs --init-from"):
         config.validate()
+
+
+@pytest.mark.parametrize("mode", ["freeze", "lora"])
+def test_all_that_is_between_vlm_and_decoder_follows_tune_connectors(mode: Literal["freeze", "lora"]) -> None:
+    parts = {"map_prompt": "relative", "fine_features": True, "unfold_patches": True, "refine_masks": True}
+    model = build_model(ModelConfig(vlm="clip-llm", vlm_model_name="tiny", **parts))  # type: ignore[arg-type]
+    apply_tuning(model, TuningConfig(vlm_freeze=True, tune_projector="freeze", tune_connectors=mode))
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    outside = {name for name in trained if not name.startswith(("decoder.", "vlm."))}
+    assert all("lora_" in name for name in outside) and bool(outside) == (mode == "lora")
+    image = Image.effect_noise((90, 50), 60).convert("RGB")
+    batch = Collator(model.vlm, model.config, sam_size(model.config)).inputs([image], ["it"], ["It is [SEG]."], [0])
+    assert model(batch).mask_logits.requires_grad

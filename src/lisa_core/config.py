@@ -133,6 +133,9 @@ class OptimConfig:
         "Peak learning rate of AdamW; default 1e-4, or 1e-3 for a tiny model, which starts from random weights.",
         above=0,
     )
+    decoder_learning_rate: float | None = setting(
+        None, "Peak learning rate of the mask decoder and what feeds it alone; default: as all.", above=0
+    )
     weight_decay: float = setting(0.01, "AdamW's weight decay, on matrices only.", low=0)
     feature_dropout: float = setting(
         0.0,

@@ -126,45 +126,6 @@ class ImageSAMConnector(nn.Module):
         return self.layers(grid)
 
 
-class FineFeatures(nn.Module):
-    """A light convolutional stem: what a grid of patches is too coarse for, straight from the picture's pixels.
-
-    The features join the mask decoder where those of SAM 2's encoder do (arXiv:2408.00714, appendix D.1). They start at
-    zero, so that a decoder with weights of its own starts as it was.
-
-    Args:
-        prompt_dim: channels of the mask decoder.
-        width: channels of the stem.
-    """
-
-    STRIDE = 4
-    """Pixels of the picture in a cell of the finer map, either way."""
-
-    def __init__(self, prompt_dim: int, width: int = 32) -> None:
-        super().__init__()
-        # Straight to a quarter, like ConvNeXt's stem (arXiv:2201.03545, section 2.2): at half the picture's size, norms
-        # alone would cost more than the mask decoder.
-        self.quarter = nn.Sequential(
-            *_convolution(3, width, kernel_size=7, stride=self.STRIDE), *_convolution(width, width)
-        )
-        self.eighth = nn.Sequential(*_convolution(width, 2 * width, stride=2))
-        self.to_quarter = nn.Conv2d(width, prompt_dim // 8, kernel_size=1)
-        self.to_eighth = nn.Conv2d(2 * width, prompt_dim // 4, kernel_size=1)
-        for layer in (self.to_quarter, self.to_eighth):
-            for value in layer.parameters():
-                nn.init.zeros_(value)
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalized pictures [U,3,S,S] -> features [U,C/4,S/8,S/8] and [U,C/8,S/4,S/4]."""
-        quarter = self.quarter(pixels)
-        return self.to_eighth(self.eighth(quarter)), self.to_quarter(quarter)
-
-
-def _convolution(channels: int, out: int, kernel_size: int = 3, stride: int = 1) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(channels, out, kernel_size, stride=stride, padding=kernel_size // 2)
-    return convolution, ChannelNorm(out), nn.GELU()
-
-
 class SimilarityMap(nn.Module):
     """Where the prompts and the picture's patches agree: <W_q prompt, W_k patch> / sqrt(d) + <W_p prompt, place> + b.
 

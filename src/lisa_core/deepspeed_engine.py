@@ -17,7 +17,6 @@ from lisa_core.config import TrainConfig
 from lisa_core.deepspeed_settings import settle
 from lisa_core.engine import Engine, Step
 from lisa_core.model import EncodedImages, LisaModel, LisaOutput
-from lisa_core.optim import build_optimizer
 from lisa_core.processes import Processes
 from lisa_core.vlm import Batch
 
@@ -42,7 +41,7 @@ class DeepSpeedEngine(Engine):
 
     def _build_optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
         settle(config, self.processes, sum(parameter.numel() for parameter in self.parameters))
-        whole = build_optimizer(self.model, config.learning_rate, config.optim.weight_decay)
+        whole = super()._build_optimizer(config)
         root = _Root(self.model)
         self.wrapped, _ = self.processes.accelerator.prepare(root, whole)
         if self.processes.zero_stage == 3:

@@ -91,7 +91,8 @@ class Engine:
         self.wrapped = self._place(config)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = self._build_optimizer(config)
-        self.schedule = build_schedule(self.optimizer, config, total_steps)
+        map_steps = total_steps // config.optim.num_epochs * config.optim.map_epochs
+        self.schedule = build_schedule(self.optimizer, config, total_steps, map_steps)
         self.scaler = grad_scaler(config.speed.precision, processes.device)
 
     def _place(self, config: TrainConfig) -> Any:
@@ -112,7 +113,13 @@ class Engine:
     def _build_optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
         optim = config.optim
         return build_optimizer(
-            self.model, config.learning_rate, optim.weight_decay, optim.optimizer, self.processes.device
+            self.model,
+            config.learning_rate,
+            optim.weight_decay,
+            optim.optimizer,
+            self.processes.device,
+            self.model.drawing_parts,
+            optim.decoder_learning_rate,
         )
 
     def step(self, window: Sequence[MicroBatch]) -> Step:

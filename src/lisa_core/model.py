@@ -9,16 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lisa_core.connectors import (
-    FineFeatures,
-    ImageSAMConnector,
-    ImageTextConnector,
-    MapLevel,
-    SimilarityMap,
-    TextSAMConnector,
-)
+from lisa_core.connectors import ImageSAMConnector, ImageTextConnector, MapLevel, SimilarityMap, TextSAMConnector
 from lisa_core.errors import ConfigError
 from lisa_core.feature_cache import EncoderCache, vision_features
+from lisa_core.fine import FineFeatures, MaskRefinement, stem_pixels
 from lisa_core.geometry import reframe, unpad
 from lisa_core.losses import shifted_positions
 from lisa_core.model_config import ModelConfig, TuningConfig
@@ -105,7 +99,17 @@ class LisaModel(nn.Module):
         patch_dim = dims.vision if vlm.has_grid else width
         self.similarity = SimilarityMap(width, patch_dim) if config.similarity_map else None
         self.map_level = MapLevel(width) if config.similarity_map and config.map_prompt == "relative" else None
-        self.fine = FineFeatures(width) if config.fine_features else None
+        self.fine = None
+        if config.fine_features or config.unfold_patches:
+            drawn_dim = dims.vision if config.mask_features == "vlm" else width
+            self.fine = FineFeatures(width, drawn_dim if config.unfold_patches else None, config.fine_features)
+        self.refinement = MaskRefinement(width // 8) if config.refine_masks else None
+
+    @property
+    def drawing_parts(self) -> list[nn.Module]:
+        """What makes masks of prompts and map, and is left out where the map stands for them; not SAM's encoder."""
+        parts = (self.decoder, self.image_sam, self.fine, self.refinement, self.map_level)
+        return [part for part in parts if part is not None]
 
     def encode_image(self, batch: Batch) -> EncodedImages:
         """Everything that depends on the pictures alone."""
@@ -117,29 +121,28 @@ class LisaModel(nn.Module):
             grid = unpad(grid, content, (side, side))
             content = full_content(len(grid), grid.device)
         # Whole channels: neighbours hold nearly the same of each, so that single values would not be missed.
-        grid = F.dropout2d(grid, self.feature_dropout, self.training)
+        thinned = F.dropout2d(grid, self.feature_dropout, self.training)
         if self.map_only and self.vlm.has_grid:
-            return EncodedImages(features, grid, content, grid, content)
+            return EncodedImages(features, thinned, content, thinned, content)
         if self.image_sam is not None:
-            drawn_on, frame = self.image_sam(grid), content
+            drawn_on, frame, unfolded = self.image_sam(thinned), content, grid
         elif self.sam_encoder is None:
             raise ValueError('mask_features="sam" needs SAM\'s image encoder')
         else:
             drawn_on, frame = self._sam_features(batch, self.sam_encoder), batch["sam_content"]
-        patches, patch_frame = (grid, content) if self.vlm.has_grid else (drawn_on, frame)
-        return EncodedImages(features, drawn_on, frame, patches, patch_frame, self._fine(batch, drawn_on, frame))
+            unfolded = drawn_on
+        patches, patch_frame = (thinned, content) if self.vlm.has_grid else (drawn_on, frame)
+        return EncodedImages(features, drawn_on, frame, patches, patch_frame, self._fine(batch, unfolded, frame))
 
-    def _fine(self, batch: Batch, drawn_on: Tensor, frame: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _fine(self, batch: Batch, patches: Tensor, frame: Tensor) -> tuple[Tensor, Tensor] | None:
         if self.fine is None:
             return None
-        height, width = drawn_on.shape[-2:]
-        pixels, side = batch["fine_pixels"], FineFeatures.STRIDE * 4 * max(height, width)
-        if pixels.shape[-1] > side:  # finer than the decoder draws
-            pixels = F.interpolate(pixels, size=(side, side), mode="area")
-        half, quarter = self.fine(pixels)
-        whole = full_content(len(frame), frame.device)
-        half = reframe(half, whole, frame, (2 * height, 2 * width))
-        return half, reframe(quarter, whole, frame, (4 * height, 4 * width))
+        seen = None
+        if self.config.fine_features:
+            height, width = _size(patches)
+            seen = self.fine.stem(stem_pixels(batch["fine_pixels"], patches.shape))
+            seen = reframe(seen, full_content(len(frame), frame.device), frame, (4 * height, 4 * width))
+        return self.fine(seen, patches)
 
     def _vision_features(self, batch: Batch) -> ImageFeatures:
         features = vision_features(batch)
@@ -222,7 +225,7 @@ class LisaModel(nn.Module):
             mask_prompt = reframe(patch_similarity.detach(), encoded.patch_content[images], content, size)
             if self.map_level is not None:
                 prompts, mask_prompt = self.map_level(prompts, mask_prompt, similarity.detach())
-        low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt, encoded.fine)
+        low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt, encoded.fine, self.refinement)
         return LisaOutput(
             mask_logits=_in_picture(low_res[:, None], content),
             iou=iou,

@@ -55,6 +55,12 @@ class ModelConfig:
     fine_features: bool = setting(
         False, "Give the decoder a light convolutional stem's view of the pixels too, for finer edges."
     )
+    unfold_patches: bool = setting(
+        False, "Unfold what each patch's features know of its inside into 4 x 4 cells for the decoder, for finer edges."
+    )
+    refine_masks: bool = setting(
+        False, "Convolutions over each mask at the decoder's finest resolution, where neighbours hear of one another."
+    )
     num_prompts: int = setting(4, "Prompts per mask, all in one decoder call.", low=1, high=64)
     sam: Literal["auto", "tiny", "vit_b", "vit_l", "vit_h"] = setting(
         "auto", "Size of the SAM parts; auto: tiny beside a tiny VLM, else vit_b."

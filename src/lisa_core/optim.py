@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import get_scheduler
+from torch.optim.lr_scheduler import LambdaLR
 
-from lisa_core.config import TrainConfig
+from lisa_core.config import OptimConfig, TrainConfig
 from lisa_core.errors import ConfigError
 
 _BETAS = (0.9, 0.95)
@@ -22,6 +24,8 @@ def build_optimizer(
     weight_decay: float,
     kind: str = "adamw",
     device: torch.device | None = None,
+    drawing: Iterable[nn.Module] = (),
+    drawing_rate: float | None = None,
 ) -> torch.optim.Optimizer:
     """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries.
 
@@ -31,21 +35,25 @@ def build_optimizer(
         weight_decay: of the matrices.
         kind: `OptimConfig.optimizer`.
         device: where the run computes.
+        drawing: parts of the model in groups of their own, whose `draws` is True.
+        drawing_rate: the peak learning rate of these; default: as all.
 
     Raises:
         ConfigError: if bitsandbytes, or the device that its optimizers need, is not there.
     """
+    draws = {id(parameter) for part in drawing for parameter in part.parameters()}
     undecayed = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
-    decay: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    rates = {False: learning_rate, True: learning_rate if drawing_rate is None else drawing_rate}
+    groups: list[dict[str, Any]] = [
+        {"params": [], "lr": rates[of_drawing], "weight_decay": decay, "draws": of_drawing}
+        for of_drawing in (False, True)
+        for decay in (weight_decay, 0.0)
+    ]
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.ndim >= 2 and id(parameter) not in undecayed and not name.endswith(_TABLES)
-            (decay if is_matrix else plain).append(parameter)
-    groups: list[dict[str, Any]] = [
-        {"params": decay, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
+            groups[2 * (id(parameter) in draws) + (not is_matrix)]["params"].append(parameter)
+    groups = [group for group in groups if group["params"]]
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
     check_optimizer(kind, device)
@@ -68,12 +76,31 @@ def check_optimizer(kind: str, device: torch.device | None) -> None:
 
 
 def build_schedule(
-    optimizer: torch.optim.Optimizer, config: TrainConfig, total_steps: int
+    optimizer: torch.optim.Optimizer, config: TrainConfig, total_steps: int, map_steps: int = 0
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Linear warm-up, then the configured decay, counted in optimizer steps."""
-    return get_scheduler(
-        config.optim.lr_schedule,
-        optimizer,
-        num_warmup_steps=round(config.optim.warmup_ratio * total_steps),
-        num_training_steps=total_steps,
-    )
+    """Linear warm-up, then the configured decay, counted in optimizer steps.
+
+    Args:
+        optimizer: of `build_optimizer`.
+        config: all settings.
+        total_steps: of the whole run.
+        map_steps: the first so many, in which what draws does not train: its course begins after them.
+    """
+    starts = [map_steps if group.get("draws") else 0 for group in optimizer.param_groups]
+    return LambdaLR(optimizer, [_course(config.optim, start, total_steps) for start in starts])
+
+
+def _course(optim: OptimConfig, start: int, stop: int) -> Callable[[int], float]:
+    """The share of its peak that a rate has at each step of a run, for what trains from one step to another."""
+    warmup = round(optim.warmup_ratio * (stop - start))
+
+    def share(step: int) -> float:
+        done = step - start
+        if done < warmup:
+            return max(0.0, done / warmup)
+        progress = (done - warmup) / max(1, stop - start - warmup)
+        if optim.lr_schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return max(0.0, 1 - progress) if optim.lr_schedule == "linear" else 1.0
+
+    return share

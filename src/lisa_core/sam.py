@@ -115,6 +115,7 @@ class SamMaskDecoder(nn.Module):
         prompts: Tensor,
         mask_prompt: Tensor | None = None,
         fine: tuple[Tensor, Tensor] | None = None,
+        refinement: nn.Module | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode M masks of U images in one call.
 
@@ -124,6 +125,7 @@ class SamMaskDecoder(nn.Module):
             prompts: sparse prompt embeddings [M,Q,C]; all Q belong to one mask.
             mask_prompt: optional logits [M,1,h,w], given to the decoder as SAM's mask prompt.
             fine: optional finer features of the images, [U,C/4,2h,2w] and [U,C/8,4h,4w]; added on the way up.
+            refinement: optional, over what each mask is drawn from, [M,C/8,4h,4w] -> the same.
 
         Returns:
             Low-resolution mask logits [M,4h,4w] and predicted IoU [M], float32.
@@ -146,6 +148,8 @@ class SamMaskDecoder(nn.Module):
             features.index_select(0, image_index) + dense, positions, torch.cat([outputs, prompts], 1)
         )
         drawn_on = self._upscale(drawn_on.transpose(1, 2).unflatten(2, (height, width)), image_index, fine)
+        if refinement is not None:
+            drawn_on = refinement(drawn_on)
         weights = decoder.output_hypernetworks_mlps[0](tokens[:, 1])  # [M,C/8]
         masks = torch.einsum("mc,mchw->mhw", weights, drawn_on)
         return masks, decoder.iou_prediction_head(tokens[:, 0])[:, 0]

@@ -15,7 +15,7 @@ from lisa_core.model_config import Mode, TuningConfig
 
 # How the layers are called that LoRA adapts, in the vision towers of transformers and in SAM's attention.
 _ATTENTION_NAMES = ("q_proj", "v_proj", "query", "value", "qkv")
-_CONNECTORS = ("text_sam", "image_text", "image_sam", "similarity", "map_level", "fine")
+_CONNECTORS = ("text_sam", "image_text", "image_sam", "similarity", "map_level", "fine", "refinement")
 
 
 def lora_settings(config: TuningConfig) -> LoraSettings:
@@ -117,12 +117,17 @@ def _tune(part: nn.Module, mode: Mode, automatic: Mode, settings: LoraSettings, 
 
 
 def _targets(part: nn.Module, what: str, every: bool = False) -> Sequence[str]:
-    """Names of the layers of a part that LoRA adapts: those of its attention, or every linear and convolution."""
+    """Names of the layers of a part that LoRA adapts: those of its attention, or every linear and convolution.
+
+    But for dilated convolutions, which peft adapts as if they were not: they stay as they are.
+    """
     kinds = (nn.Linear, nn.Conv2d) if every else nn.Linear
     found = [
         name
         for name, layer in part.named_modules()
-        if isinstance(layer, kinds) and (every or name.split(".")[-1] in _ATTENTION_NAMES)
+        if isinstance(layer, kinds)
+        and (every or name.split(".")[-1] in _ATTENTION_NAMES)
+        and getattr(layer, "dilation", (1, 1)) == (1, 1)
     ]
     if not found:
         raise ConfigError(f"{what} has no layers that LoRA adapts: train or freeze it")
