@@ -13,34 +13,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from ablation_table import SPLITS, Result, table
 
-from lisa_core.bootstrap import by_picture, interval, resampled
 from lisa_core.errors import ConfigError, LisaError
-from lisa_core.evaluation_file import read_evaluation
 
 CONFIGS = Path(__file__).parent / "configs"
-SPLITS = ("val", "test_unseen")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure over all seeds of a configuration."""
-
-    mean: float
-    """Of the seeds' figures."""
-    low: float
-    """Where the interval begins: 95% of what other pictures of the kind would give these models."""
-    high: float
-    """Where it ends."""
-    spread: float
-    """Largest less smallest of the seeds' figures."""
 
 
 def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
@@ -64,8 +46,19 @@ def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
     return merged
 
 
-def settings(config: dict[str, Any], data: Path, weights: Path, features: Path, epochs: float) -> dict[str, Any]:
-    """The configuration with the paths of this machine, and for a shorter comparison so many times the epochs."""
+def settings(
+    config: dict[str, Any], data: Path, weights: Path, features: Path, epochs: float = 1.0, samples: int | None = None
+) -> dict[str, Any]:
+    """The configuration with the paths of this machine.
+
+    Args:
+        config: of `read_config`.
+        data: what scenes.py wrote.
+        weights: what weights.py wrote.
+        features: folder for kept features.
+        epochs: so many times the epochs, for a shorter comparison.
+        samples: most sentences that are trained on; None: all.
+    """
     config = json.loads(json.dumps(config))
     for name in ("image_encoder_model_name", "text_encoder_model_name", "vlm_model_name"):
         value = config["model"].get(name)
@@ -74,6 +67,8 @@ def settings(config: dict[str, Any], data: Path, weights: Path, features: Path, 
     config["data"]["data"] = str(data)
     if config.get("speed", {}).get("feature_cache"):
         config["speed"]["feature_cache"] = str(features)
+    if samples is not None:
+        config["data"]["max_train_samples"] = samples
     optim = config["optim"]
     optim["num_epochs"] = max(1, round(optim["num_epochs"] * epochs))
     optim["map_epochs"] = min(round(optim.get("map_epochs", 0) * epochs), optim["num_epochs"] - 1)
@@ -106,51 +101,17 @@ def _lisa(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "lisa_core", *arguments], check=True)
 
 
-def estimates(runs: Sequence[Path], split: str) -> dict[str, Estimate]:
-    """gIoU, listening accuracy and gIoU with the sentence blanked, over all runs of a configuration."""
-    shares = []
-    for run in runs:
-        records = read_evaluation(run, split).records
-        rows = np.array([[r.iou, 1, r.listening_hits, r.listening_pairs, r.blind.get("blank", 0.0)] for r in records])
-        shares.append(by_picture(rows, [record.picture for record in records]))
-    # One draw of pictures serves all seeds: they were asked about the same ones.
-    draws = np.stack([resampled(share) for share in shares])  # [seeds,R,5]
-    totals = np.stack([share.sum(0) for share in shares])  # [seeds,5]
-    found = {}
-    for name, top, bottom in (("giou", 0, 1), ("listening", 2, 3), ("blank", 4, 1)):
-        each = totals[:, top] / totals[:, bottom]
-        low, high = interval((draws[..., top] / draws[..., bottom]).mean(0)) or (float("nan"), float("nan"))
-        found[name] = Estimate(float(each.mean()), low, high, float(each.max() - each.min()))
-    return found
-
-
-def table(results: dict[str, dict[str, dict[str, Estimate]]], minutes: dict[str, float]) -> str:
-    """A Markdown table, one line per configuration."""
-    lines = [
-        "| configuration | val gIoU | val listening | unseen gIoU | unseen listening | val gIoU, blanked | minutes |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, by_split in results.items():
-        cells = [_cell(by_split[split][figure]) for split in SPLITS for figure in ("giou", "listening")]
-        blank = by_split["val"]["blank"]
-        lines.append(f"| `{name}` | {' | '.join(cells)} | {blank.mean:.3f} | {minutes[name]:.0f} |")
-    return "\n".join(lines)
-
-
-def _cell(value: Estimate) -> str:
-    return f"{value.mean:.3f} ({value.low:.3f} to {value.high:.3f}; seeds within {value.spread:.3f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="what scenes.py wrote")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="what weights.py wrote")
-    parser.add_argument("--out", type=Path, default=Path("runs/ablations"), help="for runs, results.json, table.md")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablations"), help="for runs and table.md")
     parser.add_argument("--features", type=Path, help="for features of frozen towers; default: OUT/features")
     parser.add_argument("--configs", type=Path, default=CONFIGS, help="folder of configurations; default: ours")
     parser.add_argument("--only", nargs="+", help="these configurations; default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=float, default=1.0, help="so many times the epochs that a configuration names")
+    parser.add_argument("--samples", type=int, help="most sentences to train on; default: all")
     options = parser.parse_args()
     try:
         names = options.only or ["base", *sorted(p.stem for p in options.configs.glob("*.yaml") if p.stem != "base")]
@@ -161,16 +122,16 @@ def main() -> None:
                 options.weights.resolve(),
                 (options.features or options.out / "features").resolve(),
                 options.epochs,
+                options.samples,
             )
             for name in names
         }
-        results, minutes = {}, {}
+        results = {}
         for name, config in configs.items():
             runs = [run_one(name, seed, config, options.out) for seed in options.seeds]
-            results[name] = {split: estimates(runs, split) for split in SPLITS}
             times = [json.loads((run / "ablation.json").read_text())["train_seconds"] for run in runs]
-            minutes[name] = float(np.mean(times)) / 60
-            text = table(results, minutes)
+            results[name] = Result(runs, float(np.mean(times)) / 60)
+            text = table(results)
             (options.out / "table.md").write_text(text + "\n")
             print(text, flush=True)
     except LisaError as error:
