@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lisa_core.build import build_model, sam_size
-from lisa_core.config import AugmentationConfig, SpeedConfig, TrainConfig
+from lisa_core.config import AugmentationConfig, DataConfig, RunConfig, SpeedConfig, TrainConfig
 from lisa_core.data.collate import Collator
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.errors import CheckpointError, ConfigError
@@ -21,6 +21,7 @@ from lisa_core.feature_cache import FeatureStore, PictureStores, TextStates, pic
 from lisa_core.inference import to_device
 from lisa_core.model import LisaModel
 from lisa_core.model_config import ModelConfig, TuningConfig
+from lisa_core.trainer import Trainer
 from lisa_core.tuning import apply_tuning
 from lisa_core.vlm import ImageFeatures
 
@@ -184,14 +185,14 @@ def test_padding_is_not_kept(tmp_path_factory: pytest.TempPathFactory, sizes, se
 
 
 @given(rows=st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4), min_size=1, max_size=6))
-def test_a_sentence_is_encoded_once(rows: list[list[int]]) -> None:
+def test_a_sentence_is_encoded_once(tmp_path_factory: pytest.TempPathFactory, rows: list[list[int]]) -> None:
     asked: list[tuple[int, ...]] = []
 
     def encode(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         asked.extend(tuple(row[:n]) for row, n in zip(ids.tolist(), mask.sum(1).tolist()))
         return ids[..., None].float() * torch.tensor([1.0, 10.0])
 
-    states = TextStates()
+    states = TextStates(FeatureStore(tmp_path_factory.mktemp("store"), "a"))
     width = max(map(len, rows))
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
@@ -211,7 +212,7 @@ def test_a_sentence_is_read_once_for_all_processes(tmp_path: Path) -> None:
     torch.testing.assert_close(masks(again, [picture(0), picture(1)]), expected, atol=2e-5, rtol=1e-4)
     other = model_of(fusion="late", seed=1).eval()
     other.cache = encoder_cache(other, tmp_path)
-    assert other.cache.text is not None and other.cache.text.store is not None
+    assert other.cache.text is not None
     assert not other.cache.text.store.folder.exists(), "of a language model with other weights there is nothing"
 
 
@@ -219,3 +220,15 @@ def test_changed_pictures_are_not_kept() -> None:
     config = TrainConfig(speed=SpeedConfig(feature_cache="features"), augmentation=AugmentationConfig(augment="light"))
     with pytest.raises(ConfigError, match="--feature-cache would fill with changed pictures"):
         config.validate()
+
+
+def test_processes_that_share_out_the_weights_cannot_keep_features(tmp_path: Path, scenes: Path) -> None:
+    config = TrainConfig(
+        model=ModelConfig(vlm="clip-llm", vlm_model_name="tiny"),
+        data=DataConfig(data=str(scenes)),
+        speed=SpeedConfig(feature_cache=str(tmp_path / "kept")),
+        run=RunConfig(output_dir=str(tmp_path / "run"), device="cpu", parallel="fsdp"),
+    )
+    with pytest.raises(ConfigError, match="--feature-cache does not go with sharded weights"):
+        Trainer(config)
+    assert not (tmp_path / "run").exists()

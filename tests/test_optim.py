@@ -136,5 +136,18 @@ def test_the_rate_warms_up_linearly_over_its_share_of_the_steps(name):
         assert found[60] == pytest.approx(0.5) and found[100] == pytest.approx(0)
 
 
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant_with_warmup"])
+def test_without_warm_up_what_draws_starts_at_its_peak(name):
+    model = model_for(config())
+    optimizer = build_optimizer(model, 1e-3, 0.1, drawing=model.drawing_parts)
+    schedule = build_schedule(optimizer, config({"warmup_ratio": 0.0, "lr_schedule": name}), 10, map_steps=5)
+    found = []
+    for _ in range(10):
+        found.append(optimizer.param_groups[2]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert found[:6] == [0.0] * 5 + [1e-3]
+
+
 def test_without_warm_up_the_first_step_has_the_peak():
     assert rates(10, warmup_ratio=0.0)[0] == 1.0

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lisa_core.bootstrap import by_picture, interval, resampled
+from lisa_core.errors import ConfigError
 from lisa_core.evaluation_file import read_evaluation
 
 SPLITS = ("val", "test_unseen")
@@ -34,11 +35,19 @@ class Estimate:
     """Of the seeds' figures."""
     spread: float
     """Largest less smallest of the seeds' figures."""
+    pictures: tuple[str, ...]
+    """Whose sentences were asked, in their order."""
     draws: np.ndarray
     """The mean in bootstrap resamples of the pictures, float64 [R]; the same draws for all configurations."""
 
     def less(self, other: Estimate) -> tuple[float, float, float]:
-        """The difference from another estimate, and the 95% interval of it that other pictures would give."""
+        """The difference from another estimate, and the 95% interval of it that other pictures would give.
+
+        Raises:
+            ConfigError: if the two are not of the same pictures.
+        """
+        if self.pictures != other.pictures:
+            raise ConfigError("two configurations were evaluated on other pictures: delete --out, or give another")
         low, high = interval(self.draws - other.draws) or (float("nan"), float("nan"))
         return self.mean - other.mean, low, high
 
@@ -46,10 +55,14 @@ class Estimate:
 def estimates(runs: Sequence[Path], split: str) -> dict[str, Estimate]:
     """gIoU, listening accuracy and gIoU with the sentence blanked, over all runs of a configuration."""
     shares = []
+    pictures: list[tuple[str, ...]] = []
     for run in runs:
         records = read_evaluation(run, split).records
         rows = np.array([[r.iou, 1, r.listening_hits, r.listening_pairs, r.blind.get("blank", 0.0)] for r in records])
+        pictures.append(tuple(dict.fromkeys(record.picture for record in records)))
         shares.append(by_picture(rows, [record.picture for record in records]))
+    if len(set(pictures)) > 1:
+        raise ConfigError("two seeds were evaluated on other pictures: delete --out, or give another")
     # One draw of pictures serves all seeds: they were asked about the same ones.
     draws = np.stack([resampled(share) for share in shares])  # [seeds,R,5]
     totals = np.stack([share.sum(0) for share in shares])  # [seeds,5]
@@ -57,7 +70,10 @@ def estimates(runs: Sequence[Path], split: str) -> dict[str, Estimate]:
     for name, (top, bottom) in _FIGURES.items():
         each = totals[:, top] / totals[:, bottom]
         found[name] = Estimate(
-            float(each.mean()), float(each.max() - each.min()), (draws[..., top] / draws[..., bottom]).mean(0)
+            float(each.mean()),
+            float(each.max() - each.min()),
+            pictures[0],
+            (draws[..., top] / draws[..., bottom]).mean(0),
         )
     return found
 

@@ -88,10 +88,10 @@ class TextSAMConnector(nn.Module):
             weight = mask[..., None].to(values.dtype)
             prompts = prompts + (values * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         if patches is not None and self.gate is not None:
-            prompts = prompts + self.gate.tanh() * self._read(self.context(patches), None, image_index)
+            prompts = prompts + self.gate.tanh() * self._read(self.context(patches), index=image_index)
         return prompts + self.feed_forward(self.norm(prompts))
 
-    def _read(self, values: Tensor, mask: Tensor | None, index: Tensor | None = None) -> Tensor:
+    def _read(self, values: Tensor, mask: Tensor | None = None, index: Tensor | None = None) -> Tensor:
         """What each query attends to in the rows of `values` that `index` names, all by default; [M,Q,C]."""
         keys, values = self._heads(self.key(values)), self._heads(values)
         if index is not None:  # after the projections, which are the same for all sentences about a picture

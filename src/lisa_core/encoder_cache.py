@@ -13,6 +13,7 @@ from lisa_core.errors import ConfigError
 from lisa_core.feature_cache import EncoderCache, FeatureStore, PictureStores, TextStates, fingerprint
 from lisa_core.levers import is_frozen
 from lisa_core.model import LisaModel
+from lisa_core.tuning import has_adapters
 from lisa_core.vlm import VLM
 
 
@@ -29,12 +30,12 @@ def encoder_cache(model: LisaModel, folder: str | Path) -> EncoderCache:
     vlm, config = model.vlm, model.config
     joint = config.fusion == "joint"
     half = str(model.half_dtype)
+    facts = {"family": config.vlm, "options": config.vlm_option, "dtype": half}
     root = Path(folder).expanduser()
     tower = vlm.vision_tower
     vision = sam = text = None
     parts: list[nn.Module] = []
     if tower is not None and vlm.has_grid and is_frozen(tower) and not (joint and vlm.native_features):
-        facts = {"family": config.vlm, "options": config.vlm_option, "dtype": half}
         vision = FeatureStore(root / "vision", fingerprint(tower, facts, _prepared_picture(vlm)))
         parts.append(tower)
     if model.sam_encoder is not None and is_frozen(model.sam_encoder):
@@ -43,13 +44,14 @@ def encoder_cache(model: LisaModel, folder: str | Path) -> EncoderCache:
         parts.append(model.sam_encoder)
     language = vlm.language_model
     if language is not None and not joint and is_frozen(language):
-        facts = {"family": config.vlm, "options": config.vlm_option, "dtype": half}
-        text = TextStates(FeatureStore(root / "text", fingerprint(language, facts)))
+        scales = (model.tuning.vlm_lora_r, model.tuning.vlm_lora_alpha, model.tuning.lora_rslora)
+        of_text = {**facts, "adapters": scales if has_adapters(language) else None}
+        text = TextStates(FeatureStore(root / "text", fingerprint(language, of_text)))
         parts.append(language)
     if vision is None and sam is None:
         raise ConfigError(
-            "--feature-cache has nothing to keep: this model has no frozen image encoder whose features alone are used"
-            "; train one frozen (--vlm-freeze, --tune-vision freeze), with --fusion late for a VLM, or leave it out"
+            "--feature-cache has nothing to keep: this model has no frozen image encoder whose features alone are used "
+            "(a VLM's with --fusion late, SAM's; to train: --vlm-freeze, --tune-vision freeze): leave it out"
         )
     return EncoderCache(PictureStores(vision, sam), text, tuple(parts))
 

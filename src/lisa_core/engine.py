@@ -112,13 +112,14 @@ class Engine:
 
     def _build_optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
         optim = config.optim
+        apart = optim.map_epochs or optim.decoder_learning_rate is not None
         return build_optimizer(
             self.model,
             config.learning_rate,
             optim.weight_decay,
             optim.optimizer,
             self.processes.device,
-            self.model.drawing_parts,
+            self.model.drawing_parts if apart else (),
             optim.decoder_learning_rate,
         )
 

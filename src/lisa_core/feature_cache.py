@@ -75,10 +75,10 @@ class TextStates:
     """Hidden states by sentence, in memory and on disk.
 
     Args:
-        store: of the language model; None: they are in memory alone.
+        store: of the language model.
     """
 
-    def __init__(self, store: FeatureStore | None = None) -> None:
+    def __init__(self, store: FeatureStore) -> None:
         self.store = store
         self._states: dict[tuple[int, ...], Tensor] = {}
         self._bytes = 0
@@ -101,7 +101,7 @@ class TextStates:
         for place, row in enumerate(rows):
             if row in self._states or row in made:
                 continue
-            kept = None if self.store is None else self.store.load([_row_key(row)])
+            kept = self.store.load([_row_key(row)])
             if kept is None:
                 fresh[row] = place
             else:
@@ -112,8 +112,7 @@ class TextStates:
             states = encode(ids[places, :width], mask[places, :width]).float().cpu()
             for number, row in enumerate(fresh):
                 made[row] = states[number, : len(row)].clone()
-                if self.store is not None:
-                    self.store.save(_row_key(row), {"states": made[row]})
+                self.store.save(_row_key(row), {"states": made[row]})
         for row, value in made.items():
             if self._bytes < _TEXT_BYTES:
                 self._states[row] = value
@@ -158,8 +157,8 @@ class PictureStores:
         """What a batch holds of U pictures beside, or in place of, their pixels.
 
         Returns:
-            `picture_keys`; `feature_grid` [U,Dv,h,w], `feature_content` [U,4] and perhaps `feature_mask` [U,N] if all
-            of the pictures are known to the vision store, `sam_features` [U,C,h,w] and `sam_content` likewise.
+            `picture_keys`; `feature_grid` [U,Dv,h,w] and `feature_content` [U,4] if all of the pictures are known to
+            the vision store, `sam_features` [U,C,h,w] and `sam_content` likewise.
         """
         if self.vision is None and self.sam is None:
             return {}
@@ -167,10 +166,8 @@ class PictureStores:
         vision = None if self.vision is None else self.vision.load(batch["picture_keys"])
         if vision is not None:
             content = torch.stack([one["content"] for one in vision])
-            grid, content, mask = pad_grids([one["grid"] for one in vision], content)
+            grid, content, _ = pad_grids([one["grid"] for one in vision], content)
             batch["feature_grid"], batch["feature_content"] = grid, content
-            if mask is not None:
-                batch["feature_mask"] = mask
         sam = None if self.sam is None else self.sam.load(batch["picture_keys"])
         if sam is not None:
             batch["sam_features"] = torch.stack([one["features"] for one in sam])
@@ -215,4 +212,4 @@ def vision_features(batch: Batch) -> ImageFeatures | None:
         return None
     grid = batch["feature_grid"]
     sequence = grid.flatten(2).transpose(1, 2)
-    return ImageFeatures(sequence, grid, batch["feature_content"], mask=batch.get("feature_mask"))
+    return ImageFeatures(sequence, grid, batch["feature_content"])

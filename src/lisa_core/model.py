@@ -125,6 +125,7 @@ class LisaModel(nn.Module):
         if self.map_only and self.vlm.has_grid:
             return EncodedImages(features, thinned, content, thinned, content)
         if self.image_sam is not None:
+            # What is unfolded is whole: a dropped channel would leave out the same detail of every patch.
             drawn_on, frame, unfolded = self.image_sam(thinned), content, grid
         elif self.sam_encoder is None:
             raise ValueError('mask_features="sam" needs SAM\'s image encoder')
@@ -249,17 +250,16 @@ class LisaModel(nn.Module):
         assert self.image_text is not None
         mask = batch["text_attention_mask"].bool()
         states = self._thinned(self._text_states(batch))
-        if self.map_only:  # what the picture would add to the prompts comes through a gate that starts closed
-            prompts = self.text_sam(states, mask)
-        else:
-            whole = unpad(encoded.patches, encoded.patch_content, _size(encoded.patches))
-            coarse = F.adaptive_avg_pool2d(whole, _COARSE).flatten(2).transpose(1, 2)  # [U,64,Dv]
-            prompts = self.text_sam(states, mask, self.image_text(coarse), batch["image_index"])
+        height, width = _size(encoded.patches)
+        whole = unpad(encoded.patches, encoded.patch_content, (height, width))
+        coarse = F.adaptive_avg_pool2d(whole, (min(height, _COARSE), min(width, _COARSE)))
+        vision = self.image_text(coarse.flatten(2).transpose(1, 2))
+        prompts = self.text_sam(states, mask, vision, batch["image_index"])
         return prompts, torch.arange(len(prompts), device=prompts.device)
 
 
 _COARSE = 8
-"""Cells a side of what prompts read of a picture (late fusion): enough to tell what is where, however fine the grid."""
+"""Most cells a side of what prompts read of a picture (late fusion): they need to know what is where, not its edges."""
 
 
 def _in_picture(maps: Tensor, content: Tensor) -> Tensor:

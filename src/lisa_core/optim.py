@@ -96,8 +96,10 @@ def _course(optim: OptimConfig, start: int, stop: int) -> Callable[[int], float]
 
     def share(step: int) -> float:
         done = step - start
+        if done < 0:
+            return 0.0
         if done < warmup:
-            return max(0.0, done / warmup)
+            return done / warmup
         progress = (done - warmup) / max(1, stop - start - warmup)
         if optim.lr_schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -70,15 +70,17 @@ class Segmenter:
         return cls(load_checkpoint(folder), chosen, folder)
 
     def keep_features(self, folder: str | PathLike[str]) -> Segmenter:
-        """Keep what the encoders make of pictures and sentences, so that no process encodes any of them a second time.
+        """Keep what the encoders make of pictures and sentences, for all who are given the same folder.
+
+        Nothing of the model trains any more, and its weights must not be changed.
 
         Args:
-            folder: for the files; a training run's `--feature-cache`, if its encoders were frozen.
+            folder: for the files; a training run's `--feature-cache`, if its encoders were frozen, in float32.
 
         Raises:
             ConfigError: if the model has no encoder whose features alone are used.
         """
-        model = self.model.requires_grad_(False)  # nothing that draws masks trains
+        model = self.model.requires_grad_(False)
         model.cache = encoder_cache(model, fspath(folder))
         self.collator = Collator(model.vlm, model.config, sam_size(model.config), model.cache.pictures)
         return self

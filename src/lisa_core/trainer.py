@@ -91,6 +91,11 @@ class Trainer:
         self.processes = Processes(config.run.device, config.run.track, config.run.parallel == "deepspeed")
         check_deepspeed(config, self.processes)
         check_optimizer(config.optim.optimizer, self.processes.device)
+        if config.speed.feature_cache is not None and strategy(config, self.processes) in ("fsdp", "zero3"):
+            raise ConfigError(
+                "--feature-cache does not go with sharded weights, which all processes have to compute with at once: "
+                "leave it out, or use --parallel ddp"
+            )
         if strategy(config, self.processes) == "fsdp" and not torch.distributed.is_initialized():
             raise ConfigError("--parallel fsdp needs several processes: add --num-processes 2, or use a launcher")
         if config.run.init_from is not None:

@@ -81,7 +81,7 @@ def evaluate(
         Path | None,
         typer.Option(
             help="Folder in which what the encoders make of pictures and sentences is kept for other evaluations; that "
-            "of a training run whose encoders were frozen has it already."
+            "of a training run whose encoders were frozen, in float32, has it already."
         ),
     ] = None,
     save_predictions: Annotated[
