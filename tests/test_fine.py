@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from lisa_core.build import build_model, sam_size
 from lisa_core.data.collate import Collator, fine_pixels
-from lisa_core.fine import FineFeatures, MaskRefinement
+from lisa_core.fine import FineFeatures, MaskRefinement, stem_pixels
 from lisa_core.model_config import ModelConfig
 
 
@@ -44,8 +44,10 @@ def test_pixels_are_squashed_to_the_side_and_normalized() -> None:
     image = Image.new("RGB", (80, 40), "white")
     ImageDraw.Draw(image).rectangle((0, 0, 39, 39), fill="black")
     pixels = fine_pixels(image, 32)
-    assert pixels.shape == (3, 32, 32) and pixels.dtype == torch.float32
-    assert (pixels[:, :, :15] == -1).all() and (pixels[:, :, 17:] == 1).all()
+    assert pixels.shape == (3, 32, 32) and pixels.dtype == torch.uint8
+    values = stem_pixels(pixels[None], torch.Size((2, 2)))[0]
+    assert values.dtype == torch.float32
+    assert (values[:, :, :15] == -1).all() and (values[:, :, 17:] == 1).all()
 
 
 @pytest.mark.parametrize("mask_features", ["vlm", "sam"])
@@ -143,6 +145,6 @@ def test_the_stem_works_no_finer_than_the_decoder_draws():
     collator = Collator(model.vlm, model.config, sam_size(model.config))
     batch = collator.inputs([Image.new("RGB", (40, 30))], ["the dot"], ["It is [SEG]."], [0])
     side = model.encode_image(batch).mask_features.shape[-1]
-    large = {**batch, "fine_pixels": torch.rand(1, 3, 384, 384)}
+    large = {**batch, "fine_pixels": torch.randint(256, (1, 3, 384, 384), dtype=torch.uint8)}
     model.encode_image(large)
     assert seen == [batch["fine_pixels"].shape[-1], 16 * side]

@@ -106,9 +106,10 @@ class MaskRefinement(nn.Module):
 
 
 def stem_pixels(pixels: Tensor, grid: torch.Size) -> Tensor:
-    """Pictures [U,3,S,S] no finer than `FineFeatures` draws on a grid [...,h,w]."""
+    """Pictures uint8 [U,3,S,S] as float32 from -1 to 1, no finer than `FineFeatures` draws on a grid [...,h,w]."""
     side = FineFeatures.STRIDE * 4 * max(grid[-2:])
-    return F.interpolate(pixels, size=(side, side), mode="area") if pixels.shape[-1] > side else pixels
+    values = pixels.float() / 127.5 - 1
+    return F.interpolate(values, size=(side, side), mode="area") if values.shape[-1] > side else values
 
 
 def _convolution(channels: int, out: int, kernel_size: int = 3, stride: int = 1) -> tuple[nn.Module, ...]:
