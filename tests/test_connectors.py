@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from PIL import Image
@@ -82,6 +84,27 @@ def test_sentences_about_one_picture_read_its_patches_once() -> None:
     shared = connector(words, mask, patches, index)
     torch.testing.assert_close(shared, connector(words, mask, patches[index]))
     assert not torch.allclose(shared, connector(words, mask, patches.flip(0), index), atol=1e-3)
+
+
+@torch.no_grad()
+def test_late_prompts_read_averages_of_the_picture_alone() -> None:
+    """LLaVA-1.5 pads pictures to squares; of the padding the prompts hear nothing."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(vlm="llava", vlm_model_name="tiny", fusion="late")).eval()
+    assert model.image_text is not None
+    read: list[torch.Tensor] = []
+    model.image_text.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    image = Image.effect_noise((120, 40), 60).convert("RGB")
+    batch = Collator(model.vlm, model.config, sam_size(model.config)).inputs([image], ["it"], None, [0])
+    encoded = model.encode_image(batch)
+    for nothing in (0.0, 50.0):
+        patches = encoded.patches.clone()
+        top = encoded.patch_content[0, 1] * patches.shape[-2]
+        assert top >= 2, "the picture must be padded for this to show anything"
+        patches[:, :, : int(top) - 1] = nothing
+        model(batch, dataclasses.replace(encoded, patches=patches))
+    assert read[0].shape[1] <= 64 and read[0].std() > 0
+    torch.testing.assert_close(read[0], read[1])
 
 
 @torch.no_grad()

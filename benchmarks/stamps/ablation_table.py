@@ -15,6 +15,7 @@ from lisa_core.evaluation_file import read_evaluation
 SPLITS = ("val", "test_unseen")
 _FIGURES = {"giou": (0, 1), "listening": (2, 3), "blank": (4, 1)}
 """By name: which of a record's numbers is divided by which."""
+_UNPAIRED = "two runs were evaluated on other pictures: delete --out, or give another"
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,17 @@ class Estimate:
             ConfigError: if the two are not of the same pictures.
         """
         if self.pictures != other.pictures:
-            raise ConfigError("two configurations were evaluated on other pictures: delete --out, or give another")
+            raise ConfigError(_UNPAIRED)
         low, high = interval(self.draws - other.draws) or (float("nan"), float("nan"))
         return self.mean - other.mean, low, high
 
 
 def estimates(runs: Sequence[Path], split: str) -> dict[str, Estimate]:
-    """gIoU, listening accuracy and gIoU with the sentence blanked, over all runs of a configuration."""
+    """gIoU, listening accuracy and gIoU with the sentence blanked, over all runs of a configuration.
+
+    Raises:
+        ConfigError: if they are not of the same pictures.
+    """
     shares = []
     pictures: list[tuple[str, ...]] = []
     for run in runs:
@@ -62,7 +67,7 @@ def estimates(runs: Sequence[Path], split: str) -> dict[str, Estimate]:
         pictures.append(tuple(dict.fromkeys(record.picture for record in records)))
         shares.append(by_picture(rows, [record.picture for record in records]))
     if len(set(pictures)) > 1:
-        raise ConfigError("two seeds were evaluated on other pictures: delete --out, or give another")
+        raise ConfigError(_UNPAIRED)
     # One draw of pictures serves all seeds: they were asked about the same ones.
     draws = np.stack([resampled(share) for share in shares])  # [seeds,R,5]
     totals = np.stack([share.sum(0) for share in shares])  # [seeds,5]

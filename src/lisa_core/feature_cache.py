@@ -99,7 +99,7 @@ class TextStates:
         made: dict[tuple[int, ...], Tensor] = {}
         fresh: dict[tuple[int, ...], int] = {}
         for place, row in enumerate(rows):
-            if row in self._states or row in made:
+            if row in self._states or row in made or row in fresh:
                 continue
             kept = self.store.load([_row_key(row)])
             if kept is None:

@@ -44,16 +44,19 @@ def build_optimizer(
     draws = {id(parameter) for part in drawing for parameter in part.parameters()}
     undecayed = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     rates = {False: learning_rate, True: learning_rate if drawing_rate is None else drawing_rate}
-    groups: list[dict[str, Any]] = [
-        {"params": [], "lr": rates[of_drawing], "weight_decay": decay, "draws": of_drawing}
+    by_kind: dict[tuple[bool, bool], dict[str, Any]] = {
+        (of_drawing, is_matrix): {
+            **{"params": [], "lr": rates[of_drawing], "draws": of_drawing},
+            "weight_decay": weight_decay if is_matrix else 0.0,
+        }
         for of_drawing in (False, True)
-        for decay in (weight_decay, 0.0)
-    ]
+        for is_matrix in (True, False)
+    }
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.ndim >= 2 and id(parameter) not in undecayed and not name.endswith(_TABLES)
-            groups[2 * (id(parameter) in draws) + (not is_matrix)]["params"].append(parameter)
-    groups = [group for group in groups if group["params"]]
+            by_kind[id(parameter) in draws, is_matrix]["params"].append(parameter)
+    groups = [group for group in by_kind.values() if group["params"]]
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
     check_optimizer(kind, device)

@@ -80,9 +80,9 @@ class Segmenter:
         Raises:
             ConfigError: if the model has no encoder whose features alone are used.
         """
-        model = self.model.requires_grad_(False)
-        model.cache = encoder_cache(model, fspath(folder))
-        self.collator = Collator(model.vlm, model.config, sam_size(model.config), model.cache.pictures)
+        self.model.requires_grad_(False)
+        self.model.cache = encoder_cache(self.model, fspath(folder))
+        self.collator.stores = self.model.cache.pictures
         return self
 
     def push_to_hub(self, repo_id: str, private: bool = False, message: str | None = None) -> str:
