@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lisa_core.data.files import begins_with, held_out, inner_path, is_question, read_text, split_names
+from lisa_core.data.files import (
+    as_numbers,
+    begins_with,
+    held_out,
+    inner_path,
+    is_number,
+    is_question,
+    parse_points,
+    read_text,
+    short,
+    split_names,
+)
 from lisa_core.errors import DataError
 
 
@@ -82,3 +94,24 @@ def test_text_that_is_none_is_one_line(tmp_path: Path) -> None:
     for path, line in ((tmp_path / "x", "neither UTF-8 nor cp1252"), (tmp_path, "cannot be read")):
         with pytest.raises(DataError, match=line):
             read_text(path)
+
+
+NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=True, allow_infinity=True))
+ODD = st.one_of(st.booleans(), st.none(), st.text(max_size=3), st.lists(st.integers(), max_size=2))
+
+
+@given(st.lists(st.one_of(NUMBERS, ODD), max_size=6))
+def test_numbers_at_once_are_numbers_one_by_one(values: list[object]) -> None:
+    found = as_numbers(values)
+    if all(map(is_number, values)):
+        assert found is not None and found.tolist() == [float(value) for value in values]  # type: ignore[arg-type]
+    else:
+        assert found is None
+
+
+@pytest.mark.parametrize("odd", [[1], [1, 2, 3], [1, True], [1, None], [1, float("nan")], [1, 10**400], 7, "ab", {}])
+def test_the_point_that_is_none_is_named(odd: object) -> None:
+    with pytest.raises(DataError, match=f"^a.json: shape 0 has the point {re.escape(short(odd))}: ") as caught:
+        parse_points([[1, 2.5], odd, [3, 4]], "a.json: shape 0")
+    assert caught.value.kind == "polygon"
+    assert parse_points([[1, 2.5], [3, 4]], "a.json").tolist() == [[1, 2.5], [3, 4]]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lisa_core.data.files import is_number, parse_sentence, read_json, short
-from lisa_core.data.polygons import paint_polygon
+from lisa_core.data.files import parse_points, parse_sentence, read_json, short
+from lisa_core.data.polygons import paint_box
 from lisa_core.errors import DataError
 from lisa_core.types import IGNORE
 
@@ -59,11 +59,11 @@ def read_annotation(path: Path, *, sentences_needed: bool = True) -> Annotation:
 
 def rasterize(shapes: tuple[Shape, ...], height: int, width: int) -> np.ndarray:
     """uint8 [H,W] mask of the shapes: 0, 1 or 255; larger polygons are painted first, so smaller ones lie on top."""
-    painted = [(shape.value, paint_polygon(shape.points, height, width)) for shape in shapes]
-    painted.sort(key=lambda item: -np.count_nonzero(item[1]))  # stable: equal areas stay in file order
+    painted = [(shape.value, *paint_box(shape.points, height, width)) for shape in shapes]
+    painted.sort(key=lambda item: -np.count_nonzero(item[2]))  # stable: equal areas stay in file order
     mask = np.zeros((height, width), dtype=np.uint8)
-    for value, inside in painted:
-        mask[inside] = value
+    for value, box, inside in painted:
+        mask[box][inside] = value
     return mask
 
 
@@ -91,10 +91,4 @@ def _parse_shape(shape: object, path: Path, number: int) -> Shape | None:
     if not isinstance(points, list) or len(points) < 3:
         count = len(points) if isinstance(points, list) else 0
         raise DataError(f"{path}: the polygon of shape {number} has {count} points: it needs at least 3.", "polygon")
-    for point in points:
-        if not isinstance(point, list) or len(point) != 2 or not all(is_number(value) for value in point):
-            raise DataError(
-                f"{path}: shape {number} has the point {short(point)}: points are [x, y] in pixels, finite numbers.",
-                "polygon",
-            )
-    return Shape(IGNORE if ignored else 1, np.asarray(points, dtype=np.float64))
+    return Shape(IGNORE if ignored else 1, parse_points(points, f"{path}: shape {number}"))

@@ -194,15 +194,18 @@ def _declines(example: Example) -> bool:
 
 def unique_images(examples: Sequence[Example]) -> tuple[list[Image.Image], list[int]]:
     """The different pictures among the examples, compared by content, and for each example which one it shows."""
-    seen: dict[tuple[tuple[int, int], bytes], int] = {}
+    of_object: dict[int, int] = {}  # examples that were decoded together share the object: a short cut
+    of_content: dict[tuple[tuple[int, int], bytes], int] = {}
     images: list[Image.Image] = []
     index: list[int] = []
     for example in examples:
-        key = (example.image.size, example.image.tobytes())
-        if key not in seen:
-            seen[key] = len(images)
-            images.append(example.image)
-        index.append(seen[key])
+        image = example.image
+        if id(image) not in of_object:
+            number = of_content.setdefault((image.size, image.tobytes()), len(images))
+            of_object[id(image)] = number
+            if number == len(images):
+                images.append(image)
+        index.append(of_object[id(image)])
     return images, index
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import posixpath
@@ -11,9 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import numpy as np
+
 from lisa_core.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+_MOST = 1e300
+"""What numbers must stay below."""
 
 _SPLIT_NAMES = (("train", "training"), ("val", "validation", "valid"), ("test", "testing"))
 
@@ -65,7 +71,34 @@ def is_question(text: str) -> bool:
 
 def is_number(value: object) -> bool:
     """Whether a JSON value is a finite number that fits a float."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
+
+
+def as_numbers(values: list[Any]) -> np.ndarray | None:
+    """JSON values as float64 [N], or None unless each of them `is_number`.
+
+    Outlines are long and read in every epoch, so theirs are checked all at once.
+    """
+    if not set(map(type, values)) <= {int, float}:
+        return None
+    try:
+        array = np.array(values, dtype=np.float64)
+    except OverflowError:  # a whole number that no float can hold
+        return None
+    return array if (np.abs(array) < _MOST).all() else None
+
+
+def parse_points(points: list[Any], where: str) -> np.ndarray:
+    """JSON points as float64 [P,2]; raises `DataError` that begins with `where` unless each is [x, y]."""
+    if all(type(point) is list and len(point) == 2 for point in points):
+        values = as_numbers(list(itertools.chain.from_iterable(points)))
+        if values is not None:
+            return values.reshape(-1, 2)
+    odd = next(
+        point for point in points if not isinstance(point, list) or len(point) != 2 or not all(map(is_number, point))
+    )
+    message = f"{where} has the point {short(odd)}: points are [x, y] in pixels, finite numbers."
+    raise DataError(message, "polygon")
 
 
 def short(value: object) -> str:

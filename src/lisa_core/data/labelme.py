@@ -17,6 +17,7 @@ from lisa_core.data.files import (
     inner_path,
     is_number,
     is_question,
+    parse_points,
     parse_sentence,
     read_json,
     short,
@@ -193,10 +194,7 @@ def _check(shape: Any, number: int, path: Path) -> None:
     if not isinstance(points, list) or len(points) < least or (kind != "polygon" and len(points) != least):
         message = f"{path}: shape {number} is a {kind}, which needs {least} points, not {short(points)}."
         raise DataError(message, "polygon")
-    for point in points:
-        if not isinstance(point, list) or len(point) != 2 or not all(is_number(value) for value in point):
-            message = f"{path}: shape {number} has the point {short(point)}: points are [x, y], finite numbers."
-            raise DataError(message, "polygon")
+    parse_points(points, f"{path}: shape {number}")
 
 
 def _paint(shape: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:

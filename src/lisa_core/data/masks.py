@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lisa_core.data.base import opened
-from lisa_core.data.files import is_number, short
+from lisa_core.data.files import as_numbers, is_number, short
 from lisa_core.data.polygons import paint_polygon
 from lisa_core.errors import DataError
 
@@ -43,11 +43,12 @@ def polygon_points(polygon: Any, where: str) -> np.ndarray:
     if not isinstance(flat, list) or len(flat) < 6 or len(flat) % 2:
         message = f"{where} has a polygon that is not at least 3 points x, y: correct {short(polygon)}."
         raise DataError(message, "polygon")
-    if not all(is_number(value) for value in flat):
+    values = as_numbers(flat)
+    if values is None:
         raise DataError(
             f"{where} has a polygon with coordinates that are not finite numbers: correct {short(polygon)}.", "polygon"
         )
-    return np.asarray(flat, dtype=np.float64).reshape(-1, 2)
+    return values.reshape(-1, 2)
 
 
 def decode_rle(rle: dict[str, Any], height: int, width: int, where: str) -> np.ndarray:
