@@ -209,6 +209,7 @@ def test_each_choice_is_taken_and_no_other(name: str, choices: tuple[str, ...]) 
             "not both",
         ),
         ({"sam_prompt_dim": 12}, "multiple of 8"),
+        ({"aggregate_map": True, "similarity_map": False}, "needs --similarity-map"),
         ({"vlm_freeze": True, "vlm_use_lora": True}, "--vlm-freeze and --vlm-use-lora contradict one another"),
         ({"vlm_use_quantization": True}, "4bit weights cannot be trained themselves: add --vlm-use-lora (QLoRA)"),
         ({"vlm_quantization": "8bit"}, "8bit weights cannot be trained themselves"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from PIL import Image
@@ -70,8 +70,8 @@ def test_the_pair_s_own_projector_trains_unless_it_is_told_not_to() -> None:
 
 @pytest.mark.parametrize("mode", ["freeze", "lora"])
 def test_all_that_is_between_vlm_and_decoder_follows_tune_connectors(mode: Literal["freeze", "lora"]) -> None:
-    parts = {"map_prompt": "relative", "fine_features": True, "unfold_patches": True, "refine_masks": True}
-    model = build_model(ModelConfig(vlm="clip-llm", vlm_model_name="tiny", **parts))  # type: ignore[arg-type]
+    parts: dict[str, Any] = dict.fromkeys(("aggregate_map", "fine_features", "unfold_patches", "refine_masks"), True)
+    model = build_model(ModelConfig(vlm="clip-llm", vlm_model_name="tiny", map_prompt="relative", **parts))
     apply_tuning(model, TuningConfig(vlm_freeze=True, tune_projector="freeze", tune_connectors=mode))
     trained = {name for name, value in model.named_parameters() if value.requires_grad}
     outside = {name for name in trained if not name.startswith(("decoder.", "vlm."))}

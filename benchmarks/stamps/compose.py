@@ -23,7 +23,7 @@ _COUNT_WEIGHTS = {2: 0.15, 3: 0.35, 4: 0.3, 5: 0.2}
 _KIN_WEIGHTS = {1: 0.25, 2: 0.3, 3: 0.45}  # objects of one name; 3 is a target with two distractors of its kind
 # Square root of the bounding box's area in shares of the picture's short side, by the real thing's size: an ant may be
 # shown as large as a horse, as in any set of photographs, but not as a rule.
-_SPANS = {1: (0.20, 0.40), 2: (0.24, 0.46), 3: (0.30, 0.54), 4: (0.34, 0.62), 5: (0.28, 0.50)}
+_SPANS = {1: (0.27, 0.52), 2: (0.32, 0.60), 3: (0.39, 0.70), 4: (0.44, 0.80), 5: (0.37, 0.65)}
 _CROWD = {2: 1.1, 3: 1.0, 4: 0.92, 5: 0.84}  # factor on the spans by the number of objects
 _LONGEST = 0.85  # of the picture's width or height
 _SMALLEST = 48  # pixels of the longer side

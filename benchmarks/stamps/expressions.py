@@ -109,8 +109,13 @@ def expressions(view: View) -> Iterator[Expression]:
         yield from _by_relation(view, target)
 
 
-def choose(rng: np.random.Generator, view: View, wanted: int, known: frozenset[str] | None = None) -> list[Expression]:
-    """At most one expression for each of `wanted` objects, kinds mixed; `known` nouns are taken rather than others."""
+def choose(
+    rng: np.random.Generator, view: View, wanted: int, known: frozenset[str] | None = None, kinds_each: int = 1
+) -> list[list[Expression]]:
+    """Expressions for up to `wanted` objects, of up to `kinds_each` kinds for each of them.
+
+    Kinds are mixed; `known` nouns are taken rather than others.
+    """
     found: dict[int, dict[Kind, list[Expression]]] = {}
     for expression in expressions(view):
         found.setdefault(expression.target, {}).setdefault(expression.kind, []).append(expression)
@@ -120,8 +125,11 @@ def choose(rng: np.random.Generator, view: View, wanted: int, known: frozenset[s
         kinds = found[targets[index]]
         weights = {kind: [_weight(expression, known) for expression in members] for kind, members in kinds.items()}
         names = sorted(kinds)
-        kind = names[_pick(rng, [_KIND_WEIGHTS[name] * max(weights[name]) for name in names])]
-        chosen.append(kinds[kind][_pick(rng, weights[kind])])
+        said: list[Expression] = []
+        while names and len(said) < kinds_each:
+            kind = names.pop(_pick(rng, [_KIND_WEIGHTS[name] * max(weights[name]) for name in names]))
+            said.append(kinds[kind][_pick(rng, weights[kind])])
+        chosen.append(said)
     return chosen
 
 

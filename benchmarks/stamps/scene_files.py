@@ -16,7 +16,7 @@ from view import Thing, View
 
 from lisa_core.data.polygons import mask_to_polygons
 
-VERSION = 1
+VERSION = 2
 """Raised when the same seed starts to give other scenes."""
 
 SIDECAR = "scenes.json"
@@ -24,7 +24,11 @@ SIDECAR = "scenes.json"
 
 QUALITY = 92
 MOST_ASKED = 4
-"""Objects of a scene that are asked for, at most; at least two, so that every scene has sentences to tell apart."""
+"""Objects of a scene that are asked for, at most; at least two, so that every scene has sentences to tell apart.
+In training all are."""
+
+KINDS_EACH = 2
+"""Most kinds of expressions for an object in training: a picture is encoded once, whatever is said of it."""
 
 _SENTENCES = (
     "Please find the {}.",
@@ -58,21 +62,27 @@ class Files:
 def make_files(material: Material, seed: int, split: str, index: int) -> Files:
     """Compose one scene with its sentences; the same arguments give the same bytes, in any process."""
     stamps, backgrounds = material.of_split(split)
+    trains = split == "train"
     known = known_words(material)
     rng = np.random.default_rng(np.random.SeedSequence([VERSION, seed, SPLITS.index(split), index]))
     while True:
         scene = compose(rng, stamps, backgrounds)
-        chosen = choose(rng, view_of(scene), int(rng.integers(2, MOST_ASKED + 1)), known)
+        asked = len(scene.objects) if trains else int(rng.integers(2, MOST_ASKED + 1))
+        chosen = choose(rng, view_of(scene), asked, known, KINDS_EACH if trains else 1)
         if len(chosen) >= 2:
             break
     buffer = io.BytesIO()
     # Colour at full resolution: the usual 4:2:0 would smear the edges of small objects.
     Image.fromarray(scene.image).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
     annotations = []
-    for expression in chosen:
+    for said in chosen:
         is_sentence = bool(rng.random() < 0.35)
+        expression = said[0]
+        texts = (
+            [phrase(rng, one, is_sentence, 1)[0] for one in said] if trains else phrase(rng, expression, is_sentence)
+        )
         annotation = {
-            "text": phrase(rng, expression, is_sentence),
+            "text": list(dict.fromkeys(texts)),
             "is_sentence": is_sentence,
             "shapes": [{"label": "target", "points": polygon} for polygon in outline(scene.masks[expression.target])],
             "kind": expression.kind,
@@ -109,10 +119,10 @@ def outline(mask: np.ndarray) -> list[list[tuple[int, int]]]:
     return [[(x + left, y + top) for x, y in polygon] for polygon in polygons]
 
 
-def phrase(rng: np.random.Generator, expression: Expression, is_sentence: bool) -> list[str]:
-    """One or two different texts that mean the expression, all sentences or all noun phrases."""
+def phrase(rng: np.random.Generator, expression: Expression, is_sentence: bool, count: int | None = None) -> list[str]:
+    """Different texts that mean the expression, one or two unless said, all sentences or all noun phrases."""
     templates = _SENTENCES if is_sentence else _NOUN_PHRASES
-    count = int(rng.integers(1, 3))
+    count = int(rng.integers(1, 3)) if count is None else count
     texts: dict[str, None] = {}
     for number in rng.permutation(len(templates) * len(expression.phrases)).tolist()[:count]:
         template, wording = divmod(number, len(expression.phrases))

@@ -83,6 +83,7 @@ _SHAPES = (
     "fusion",
     "mask_features",
     "similarity_map",
+    "aggregate_map",
     "map_prompt",
     "fine_features",
     "unfold_patches",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -124,78 +122,3 @@ class ImageSAMConnector(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """[U,Dv,h,w] -> [U,prompt_dim,h,w]."""
         return self.layers(grid)
-
-
-class SimilarityMap(nn.Module):
-    """Where the prompts and the picture's patches agree: <W_q prompt, W_k patch> / sqrt(d) + <W_p prompt, place> + b.
-
-    A patch's place in the picture is told outright, as in CoordConv (arXiv:1807.03247): what a vision tower keeps of it
-    takes words like "leftmost" many times longer to find.
-    """
-
-    def __init__(self, prompt_dim: int, vision_dim: int, dim: int = 128) -> None:
-        super().__init__()
-        self.query = nn.Linear(prompt_dim, dim)
-        self.key = nn.Sequential(ChannelNorm(vision_dim), nn.Conv2d(vision_dim, dim, kernel_size=1))
-        self.place = nn.Linear(prompt_dim, _PLACES, bias=False)
-        nn.init.zeros_(self.place.weight)
-        self.bias = nn.Parameter(torch.tensor([-2.0]))  # most patches of a picture are not the one meant
-        self.dim = dim
-
-    def forward(self, prompts: Tensor, grid: Tensor, image_index: Tensor, content: Tensor) -> Tensor:
-        """Score each patch for each mask.
-
-        Args:
-            prompts: float [M,Q,prompt_dim].
-            grid: patch features [U,Dv,h,w].
-            image_index: int64 [M], the image each mask is of.
-            content: the part of the grid that shows the picture, [U,4].
-
-        Returns:
-            Logits [M,1,h,w].
-        """
-        prompt = prompts.mean(1)
-        key = self.key(grid)  # [U,d,h,w]
-        scores = torch.einsum("md,mdhw->mhw", self.query(prompt), key.index_select(0, image_index))
-        scores = scores / math.sqrt(self.dim)
-        places = _places(content, key.shape[-2], key.shape[-1])
-        scores = scores + torch.einsum("mp,mphw->mhw", self.place(prompt), places[image_index])
-        return scores[:, None] + self.bias
-
-
-class MapLevel(nn.Module):
-    """Takes the level out of a similarity map and tells it to the prompts instead.
-
-    How high a map rises says how sure it is; where it is highest says where to draw. A decoder that is given both in
-    one draws nothing for sentences with words it has not been trained on.
-    """
-
-    def __init__(self, prompt_dim: int) -> None:
-        super().__init__()
-        self.level = nn.Linear(1, prompt_dim)
-        nn.init.zeros_(self.level.weight)
-        nn.init.zeros_(self.level.bias)
-
-    def forward(self, prompts: Tensor, mask_prompt: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
-        """Prompts [M,Q,C] that know the map's peak, and the mask prompt [M,1,h,w] below it.
-
-        Args:
-            prompts: float [M,Q,C].
-            mask_prompt: the map in the frame of the mask features, [M,1,h,w].
-            similarity: the map in the picture's frame, where it has its peak, [M,g,g].
-        """
-        peak = similarity.flatten(1).amax(1, keepdim=True)  # [M,1]
-        return prompts + self.level(peak)[:, None], mask_prompt - peak[:, :, None, None]
-
-
-_PLACES = 5
-
-
-def _places(content: Tensor, height: int, width: int) -> Tensor:
-    """x, y, x^2, y^2 and xy of each cell, [U,5,h,w]; the picture reaches from -1 to 1 either way."""
-    x = (torch.arange(width, device=content.device) + 0.5) / width
-    y = (torch.arange(height, device=content.device) + 0.5) / height
-    left, top, right, bottom = (edge[:, None] for edge in content.float().unbind(1))
-    x = (2 * (x - left) / (right - left) - 1)[:, None, :].expand(-1, height, -1)
-    y = (2 * (y - top) / (bottom - top) - 1)[:, :, None].expand(-1, -1, width)
-    return torch.stack([x, y, x * x, y * y, x * y], 1)

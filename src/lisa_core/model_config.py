@@ -47,6 +47,10 @@ class ModelConfig:
         "vlm", "What the decoder draws on: the VLM's own patch features, or those of SAM's image encoder."
     )
     similarity_map: bool = setting(True, "Give the decoder a supervised map of where sentence and patches agree.")
+    aggregate_map: bool = setting(
+        False,
+        "Aggregate the map's scores over neighbouring patches, so that it can tell what stands beside what.",
+    )
     map_prompt: Literal["absolute", "relative"] = setting(
         "absolute",
         "What the decoder is given of the map. relative: how far below its highest patch each one is, so that what "
@@ -101,6 +105,8 @@ class ModelConfig:
                 yield f"--vlm-option is {text!r}, must be NAME=VALUE"
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"--vlm-option {name} is given more than once"
+        if self.aggregate_map and not self.similarity_map:
+            yield "--aggregate-map needs --similarity-map"
         if self.sam_prompt_dim is not None and self.sam_prompt_dim % 8:
             yield f"--sam-prompt-dim is {self.sam_prompt_dim}, must be a multiple of 8"
 

@@ -124,12 +124,17 @@ def test_only_objects_that_show_enough_are_asked_for(view: View) -> None:
         assert thing.area >= 0.006 * WIDTH * HEIGHT
 
 
-@given(views(), st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_chosen_expressions_are_about_different_objects_and_repeat(view: View, seed: int, wanted: int) -> None:
-    chosen = choose(np.random.default_rng(seed), view, wanted)
-    assert len({expression.target for expression in chosen}) == len(chosen) <= wanted
-    assert chosen == choose(np.random.default_rng(seed), view, wanted)
-    assert set(chosen) <= set(expressions(view))
+@given(views(), st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 3))
+def test_chosen_expressions_are_about_different_objects_and_repeat(
+    view: View, seed: int, wanted: int, kinds: int
+) -> None:
+    chosen = choose(np.random.default_rng(seed), view, wanted, kinds_each=kinds)
+    assert chosen == choose(np.random.default_rng(seed), view, wanted, kinds_each=kinds)
+    assert len({said[0].target for said in chosen}) == len(chosen) <= wanted
+    for said in chosen:
+        assert {one.target for one in said} == {said[0].target} and set(said) <= set(expressions(view))
+        there = {one.kind for one in expressions(view) if one.target == said[0].target}
+        assert len({one.kind for one in said}) == len(said) == min(kinds, len(there))
 
 
 def thing(name: str, x: float, y: float, **more) -> Thing:
@@ -211,7 +216,7 @@ def test_no_orange_orange_and_no_larger_food() -> None:
 def test_known_nouns_are_taken_rather_than_others(known: frozenset[str] | None) -> None:
     view = View((thing("crow", 60, 60), thing("pear", 330, 80)), WIDTH, HEIGHT)
     rng = np.random.default_rng(0)
-    drawn = [one for _ in range(300) for one in choose(rng, view, 2, known) if one.target == 0]
+    drawn = [one for _ in range(300) for (one,) in choose(rng, view, 2, known) if one.target == 0]
     share = np.mean([one.nouns <= {"bird"} for one in drawn])
     assert share > 0.5 if known else share < 0.5
 

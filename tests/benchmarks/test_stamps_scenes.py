@@ -91,7 +91,7 @@ def test_our_reader_takes_it_and_masks_come_back_exactly(written: Path, material
             chosen = scene_files.choose(rng, scene_files.view_of(scene), int(rng.integers(2, 5)), known)
             if len(chosen) >= 2:
                 break
-        for number, expression in enumerate(chosen):
+        for number, (expression,) in enumerate(chosen):
             example = data.load(by_id[f"scene_{index:05d}_{number}#0"])
             assert np.array_equal(example.mask == 1, scene.masks[expression.target])
             assert example.image.size == (scene.image.shape[1], scene.image.shape[0])

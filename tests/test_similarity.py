@@ -1,0 +1,119 @@
+"""The similarity map: where it points, and what it can tell apart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from lisa_core.build import build_model, sam_size
+from lisa_core.data.collate import Collator
+from lisa_core.geometry import unpad
+from lisa_core.model_config import ModelConfig
+from lisa_core.similarity import MapAggregation, MapLevel, SimilarityMap, _places
+
+
+def test_places_are_those_in_the_picture_not_in_the_grid() -> None:
+    whole = _places(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 2, 4)[0]
+    assert torch.allclose(whole[0], torch.tensor([-0.75, -0.25, 0.25, 0.75]).expand(2, 4))
+    assert torch.allclose(whole[1], torch.tensor([[-0.5], [0.5]]).expand(2, 4))
+    assert torch.allclose(whole[4], whole[0] * whole[1]) and torch.allclose(whole[2], whole[0] ** 2)
+    # Of a picture that is padded above and below, the grid's middle half shows all of it.
+    padded = _places(torch.tensor([[0.0, 0.25, 1.0, 0.75]]), 8, 4)[0]
+    assert torch.allclose(padded[1, 2:6, 0], torch.tensor([-0.75, -0.25, 0.25, 0.75]))
+    assert padded[1, 0, 0] < -1 and padded[1, 7, 0] > 1
+
+
+def test_the_map_learns_a_side_that_no_patch_shows() -> None:
+    torch.manual_seed(0)
+    similarity = SimilarityMap(16, 8)
+    optimizer = torch.optim.AdamW(similarity.parameters(), lr=1e-2)
+    grid, content = torch.zeros(1, 8, 6, 6), torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    prompts, index = torch.randn(2, 4, 16), torch.zeros(2, dtype=torch.long)
+    target = torch.zeros(2, 1, 6, 6)
+    target[0, ..., :3] = target[1, ..., 3:] = 1
+    for _ in range(60):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(similarity(prompts, grid, index, content), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.equal(similarity(prompts, grid, index, content) > 0, target.bool())
+
+
+@torch.no_grad()
+def test_a_map_that_rises_nowhere_points_all_the_same() -> None:
+    """What the decoder is given of a relative map does not depend on its level, but for what the prompts know of it."""
+    level = MapLevel(8)
+    prompts, maps = torch.randn(2, 3, 8), torch.randn(2, 1, 4, 4)
+    told, shown = level(prompts, maps, maps[:, 0])
+    assert torch.equal(told, prompts), "a new one changes no prompt"
+    assert torch.equal(shown.amax((1, 2, 3)), torch.zeros(2))
+    torch.testing.assert_close(level(prompts, maps - 9, maps[:, 0] - 9)[1], shown)
+    torch.nn.init.ones_(level.level.weight)
+    told = level(prompts, maps - 9, maps[:, 0] - 9)[0]
+    torch.testing.assert_close(told - prompts, (maps.amax((1, 2, 3)) - 9)[:, None, None].expand(2, 3, 8))
+
+
+@torch.no_grad()
+def test_the_peak_is_sought_in_the_picture_not_beside_it() -> None:
+    """LLaVA-1.5 pads pictures to squares; what the map says of the padding is no place to draw."""
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(vlm="llava", vlm_model_name="tiny", map_prompt="relative")).eval()
+    collator = Collator(model.vlm, model.config, sam_size(model.config))
+    batch = collator.inputs([Image.effect_noise((120, 40), 60).convert("RGB")], ["it"], ["It is [SEG]."], [0])
+    given: list[torch.Tensor] = []
+    model.decoder.register_forward_pre_hook(lambda _, args: given.append(args[3]))
+    output = model(batch)
+    assert model.map_level is not None and output.similarity_logits is not None
+    content = model.encode_image(batch).mask_content
+    shown = unpad(given[0], content, output.similarity_logits.shape[-2:])[:, 0]
+    assert shown.amax().item() == pytest.approx(0, abs=0.2)
+    torch.testing.assert_close(shown, output.similarity_logits - output.similarity_logits.amax(), atol=0.3, rtol=0)
+
+
+def beside(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Grids [N,8,7,7] with two patches of one kind, one of them left of a patch of another; and where that one is."""
+    grids, targets = 0.1 * torch.randn(count, 8, 7, 7), torch.zeros(count, 1, 7, 7)
+    for number in range(count):
+        upper, lower = torch.randperm(6)[:2].tolist()
+        asked, other = torch.randint(0, 5, (2,)).tolist()
+        grids[number, 0, upper, asked] = grids[number, 0, lower, other] = 3.0
+        grids[number, 1, upper, asked + 2] = grids[number, 1, lower, max(0, other - 2)] = 3.0
+        targets[number, 0, upper, asked] = 1
+    return grids, targets
+
+
+@pytest.mark.parametrize(("aggregated", "least", "most"), [(2, 0.9, 1.0), (None, 0.2, 0.75)])
+def test_what_stands_beside_what_is_told_by_neighbours(aggregated: int | None, least: float, most: float) -> None:
+    torch.manual_seed(0)
+    similarity = SimilarityMap(16, 8, dim=32, aggregated=aggregated)
+    optimizer = torch.optim.AdamW(similarity.parameters(), lr=1e-2)
+    prompts, content = torch.randn(1, 2, 16).expand(32, -1, -1), torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(32, 4)
+    index = torch.arange(32)
+    for _ in range(120):
+        grids, targets = beside(32)
+        found = similarity(prompts, grids, index, content).flatten(1)
+        loss = torch.nn.functional.cross_entropy(found, targets.flatten(1).argmax(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    grids, targets = beside(32)
+    found = similarity(prompts, grids, index, content).flatten(1).argmax(1)
+    assert least <= (found == targets.flatten(1).argmax(1)).float().mean() <= most
+
+
+@torch.no_grad()
+def test_a_new_aggregation_adds_nothing_and_a_grown_one_reads_all_prompts() -> None:
+    torch.manual_seed(0)
+    aggregation = MapAggregation(16, 32, num_prompts=3)
+    prompts, keys, places = torch.randn(2, 3, 16), torch.randn(2, 32, 6, 4), torch.randn(2, 5, 6, 4)
+    assert torch.equal(aggregation(prompts, keys, places), torch.zeros(2, 1, 6, 4))
+    torch.nn.init.normal_(aggregation.out.weight)
+    before = aggregation(prompts, keys, places)
+    for number in range(3):
+        # Turned about the others' mean, so that what hears the mean alone would not hear it.
+        other = prompts.clone()
+        other[:, number] += 1
+        other[:, (number + 1) % 3] -= 1
+        assert not torch.allclose(aggregation(other, keys, places), before, atol=1e-3)
+    torch.testing.assert_close(aggregation(prompts[:1], keys[:1], places[:1]), before[:1])
