@@ -11,9 +11,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lisa_core.build import build_model
 from lisa_core.config import SECTIONS, TrainConfig
-from lisa_core.config_file import FIELD_SECTION, as_plain, read_settings, resolve, to_yaml
+from lisa_core.config_file import _SHAPES, FIELD_SECTION, as_plain, read_settings, resolve, to_yaml
 from lisa_core.errors import ConfigError
+from lisa_core.model_config import ModelConfig
 from lisa_core.presets import PRESETS
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
@@ -149,6 +151,29 @@ def test_a_new_run_from_another_s_weights_has_their_shapes(trained, tmp_path):
     assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 7
     meta.write_text("[" * 100_000)
     assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 4
+
+
+# What a setting of the model is changed to; None: it names the base weights, or is a part of how they are found.
+CHANGED: dict[str, Any] = {
+    **dict.fromkeys(("vlm", "vlm_model_name", "vlm_option", "use_vlm", "sam", "sam_checkpoint", "img_size")),
+    **dict.fromkeys(("image_encoder_model_name", "text_encoder_model_name")),
+    **dict.fromkeys(("aggregate_map", "fine_features", "unfold_patches", "refine_masks"), True),
+    **{"fusion": "late", "mask_features": "sam", "similarity_map": False, "map_prompt": "relative"},
+    **{"num_prompts": 5, "sam_prompt_dim": 64, "sam_decoder_depth": 1},
+}
+
+
+def test_what_changes_a_model_s_weights_comes_with_them() -> None:
+    assert CHANGED.keys() == {item.name for item in dataclasses.fields(ModelConfig)}, "say what a new setting changes"
+
+    def shapes(**change: Any) -> dict[str, Any]:
+        model = build_model(ModelConfig(vlm="clip-llm", vlm_model_name="tiny", **change))
+        return {name: value.shape for name, value in model.state_dict().items()}
+
+    usual = shapes()
+    for name, value in CHANGED.items():
+        if value is not None:
+            assert shapes(**{name: value}) != usual and name in _SHAPES, name
 
 
 def test_every_setting_has_one_section():

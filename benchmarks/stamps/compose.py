@@ -87,7 +87,7 @@ def compose(rng: np.random.Generator, stamps: list[Stamp], backgrounds: list[Bac
 
 
 def choose_stamps(rng: np.random.Generator, stamps: list[Stamp]) -> tuple[list[Stamp], int]:
-    """Different cut-outs, and how many of them were chosen to share a name: a third of the scenes have such a trio."""
+    """Different cut-outs, and how many of them were chosen to share a name: in nearly two of five scenes three do."""
     count = _weighted(rng, _COUNT_WEIGHTS)
     kin = min(_weighted(rng, _KIN_WEIGHTS), count)
     by_name: dict[str, list[Stamp]] = defaultdict(list)

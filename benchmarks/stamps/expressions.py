@@ -67,7 +67,8 @@ _RELATIONS = {
 }
 _WITH_RIVALS = 4.0  # how much likelier an expression is whose words are all needed
 _KNOWN = 3.0  # how much likelier one is whose nouns were trained on
-# Set so that each kind comes out at an eighth to a quarter: some hold by luck alone, relations nearly always.
+# Set so that each kind comes out at a tenth to a quarter, but for sizes (a twentieth), which seldom differ plainly:
+# some hold by luck alone, relations nearly always.
 _KIND_WEIGHTS: dict[Kind, float] = {
     "noun": 1.4, "category": 2.0, "attribute": 2.6, "position": 0.7, "size": 2.0, "relation": 1.2
 }  # fmt: skip

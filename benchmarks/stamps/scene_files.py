@@ -28,7 +28,7 @@ MOST_ASKED = 4
 In training all are."""
 
 KINDS_EACH = 2
-"""Most kinds of expressions for an object in training: a picture is encoded once, whatever is said of it."""
+"""Most kinds of expressions for an object in training: features are computed once, whatever is said of a picture."""
 
 _SENTENCES = (
     "Please find the {}.",

@@ -18,7 +18,7 @@ from lisa_core.losses import shifted_positions
 from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.sam import SamImageEncoder, SamMaskDecoder
 from lisa_core.seg import seg_states
-from lisa_core.similarity import MapLevel, SimilarityMap
+from lisa_core.similarity import MapAggregation, MapLevel, SimilarityMap
 from lisa_core.vlm import VLM, Batch, ImageFeatures, full_content
 
 
@@ -98,8 +98,8 @@ class LisaModel(nn.Module):
         self.image_sam = ImageSAMConnector(dims.vision, width) if config.mask_features == "vlm" else None
         # Without a grid of the VLM's own, sentence and picture are compared on SAM's features.
         patch_dim = dims.vision if vlm.has_grid else width
-        aggregated = config.num_prompts if config.aggregate_map else None
-        self.similarity = SimilarityMap(width, patch_dim, aggregated=aggregated) if config.similarity_map else None
+        aggregation = MapAggregation(width, config.num_prompts) if config.aggregate_map else None
+        self.similarity = SimilarityMap(width, patch_dim, aggregation=aggregation) if config.similarity_map else None
         self.map_level = MapLevel(width) if config.similarity_map and config.map_prompt == "relative" else None
         self.fine = None
         if config.fine_features or config.unfold_patches:

@@ -49,7 +49,7 @@ class ModelConfig:
     similarity_map: bool = setting(True, "Give the decoder a supervised map of where sentence and patches agree.")
     aggregate_map: bool = setting(
         False,
-        "Aggregate the map's scores over neighbouring patches, so that it can tell what stands beside what.",
+        "Convolutions of what the map compares over neighbouring patches, so that it can tell what stands beside what.",
     )
     map_prompt: Literal["absolute", "relative"] = setting(
         "absolute",
@@ -106,7 +106,7 @@ class ModelConfig:
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"--vlm-option {name} is given more than once"
         if self.aggregate_map and not self.similarity_map:
-            yield "--aggregate-map needs --similarity-map"
+            yield "--aggregate-map needs --similarity-map: give --no-aggregate-map with --no-similarity-map"
         if self.sam_prompt_dim is not None and self.sam_prompt_dim % 8:
             yield f"--sam-prompt-dim is {self.sam_prompt_dim}, must be a multiple of 8"
 

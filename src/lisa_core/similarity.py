@@ -10,9 +10,14 @@ from torch.nn import functional as F
 
 from lisa_core.connectors import ChannelNorm
 
+_DIM = 128
+"""Channels in which prompts and patches are compared."""
+
 
 class SimilarityMap(nn.Module):
     """Where the prompts and the picture's patches agree: <W_q prompt, W_k patch> / sqrt(d) + <W_p prompt, place> + b.
+
+    And what the aggregation adds, if there is one.
 
     A patch's place in the picture is told outright, as in CoordConv (arXiv:1807.03247): what a vision tower keeps of it
     takes words like "leftmost" many times longer to find.
@@ -21,17 +26,19 @@ class SimilarityMap(nn.Module):
         prompt_dim: channels of the prompts.
         vision_dim: channels of the patches.
         dim: channels in which they are compared.
-        aggregated: prompts of a mask, of which each patch's scores are aggregated too (`MapAggregation`); None: not.
+        aggregation: adds to the map what neighbouring patches say, of keys of `dim` channels.
     """
 
-    def __init__(self, prompt_dim: int, vision_dim: int, dim: int = 128, aggregated: int | None = None) -> None:
+    def __init__(
+        self, prompt_dim: int, vision_dim: int, dim: int = _DIM, aggregation: MapAggregation | None = None
+    ) -> None:
         super().__init__()
         self.query = nn.Linear(prompt_dim, dim)
         self.key = nn.Sequential(ChannelNorm(vision_dim), nn.Conv2d(vision_dim, dim, kernel_size=1))
         self.place = nn.Linear(prompt_dim, _PLACES, bias=False)
         nn.init.zeros_(self.place.weight)
         self.bias = nn.Parameter(torch.tensor([-2.0]))  # most patches of a picture are not the one meant
-        self.aggregation = None if aggregated is None else MapAggregation(prompt_dim, dim, aggregated)
+        self.aggregation = aggregation
         self.dim = dim
 
     def forward(self, prompts: Tensor, grid: Tensor, image_index: Tensor, content: Tensor) -> Tensor:
@@ -47,33 +54,33 @@ class SimilarityMap(nn.Module):
             Logits [M,1,h,w].
         """
         prompt = prompts.mean(1)
-        key = self.key(grid)  # [U,d,h,w]
-        scores = torch.einsum("md,mdhw->mhw", self.query(prompt), key.index_select(0, image_index))
+        keys = self.key(grid).index_select(0, image_index)  # [M,d,h,w]
+        scores = torch.einsum("md,mdhw->mhw", self.query(prompt), keys)
         scores = scores / math.sqrt(self.dim)
-        places = _places(content, key.shape[-2], key.shape[-1])[image_index]
+        places = _places(content, keys.shape[-2], keys.shape[-1])[image_index]
         scores = scores + torch.einsum("mp,mphw->mhw", self.place(prompt), places)
         scores = scores[:, None] + self.bias
         if self.aggregation is not None:
-            scores = scores + self.aggregation(prompts, key.index_select(0, image_index), places)
+            scores = scores + self.aggregation(prompts, keys, places)
         return scores
 
 
 class MapAggregation(nn.Module):
-    """What a map of single patches misses: scores of each prompt and head, aggregated over neighbours.
+    """What a map of single patches misses: scores of each prompt and head with them, aggregated over neighbours.
 
-    As CAT-Seg aggregates its cost volume over space (arXiv:2303.11797, section 3.3), with dilated convolutions in place
-    of windowed attention. A product of two vectors cannot tell "left of the saw" from "saw"; layers over the scores of
-    several words can. The last layer starts at zero, and with it the whole.
+    As CAT-Seg aggregates its cost volume over space (arXiv:2303.11797), with dilated convolutions in place of windowed
+    attention. A product of two vectors cannot tell "left of the saw" from "saw"; layers over the scores of several
+    words can. Padding beside the picture says nothing. The last layer starts at zero, and with it the whole.
 
     Args:
         prompt_dim: channels of the prompts.
-        dim: channels of the keys.
         num_prompts: of a mask.
-        heads: into which keys and prompts are parted.
+        dim: channels of the keys.
+        heads: into which keys and prompts are parted; they divide `dim`.
         width: channels of the layers.
     """
 
-    def __init__(self, prompt_dim: int, dim: int, num_prompts: int, heads: int = 8, width: int = 32) -> None:
+    def __init__(self, prompt_dim: int, num_prompts: int, dim: int = _DIM, heads: int = 8, width: int = 32) -> None:
         super().__init__()
         self.query = nn.Linear(prompt_dim, dim)
         self.scores = nn.Conv2d(num_prompts * heads + _PLACES, width, kernel_size=1)
@@ -98,9 +105,11 @@ class MapAggregation(nn.Module):
         query = self.query(prompts).unflatten(-1, (self.heads, -1))
         scores = torch.einsum("mqnd,mndhw->mqnhw", query, keys.unflatten(1, (self.heads, -1))).flatten(1, 2)
         scores = scores / math.sqrt(query.shape[-1])
-        hidden = F.gelu(self.scores(torch.cat([scores, places], 1)) + self.sentence(prompts.mean(1))[..., None, None])
+        inside = (places[:, :2].abs() <= 1).all(1, keepdim=True)
+        hidden = self.scores(torch.cat([scores, places], 1)) + self.sentence(prompts.mean(1))[..., None, None]
+        hidden = F.gelu(hidden) * inside
         for layer in self.layers:
-            hidden = hidden + F.gelu(layer(hidden))
+            hidden = (hidden + F.gelu(layer(hidden))) * inside
         return self.out(hidden)
 
 

@@ -79,24 +79,37 @@ def test_the_hash_is_that_of_the_files_on_disk(written: Path) -> None:
     assert manifest(written)["sha256"] == digest.hexdigest()
 
 
-def test_our_reader_takes_it_and_masks_come_back_exactly(written: Path, material: Material) -> None:
-    stamps, backgrounds = material.of_split("val")
-    data = open_dataset(written, "val", "first")
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_our_reader_takes_it_and_masks_come_back_exactly(written: Path, material: Material, split: str) -> None:
+    stamps, backgrounds = material.of_split(split)
+    data = open_dataset(written, split, "all")
     by_id = {sample.id: index for index, sample in enumerate(data.samples)}
-    for index in range(COUNTS.val):
-        rng = np.random.default_rng(np.random.SeedSequence([VERSION, 5, 1, index]))
+    said_twice = 0
+    for index in range(getattr(COUNTS, split)):
+        rng = np.random.default_rng(np.random.SeedSequence([VERSION, 5, SPLITS.index(split), index]))
         while True:
             scene = scene_files.compose(rng, stamps, backgrounds)
             known = scene_files.known_words(material)
-            chosen = scene_files.choose(rng, scene_files.view_of(scene), int(rng.integers(2, 5)), known)
+            view = scene_files.view_of(scene)
+            if split == "train":
+                chosen = scene_files.choose(rng, view, len(scene.objects), known, kinds_each=2)
+            else:
+                chosen = scene_files.choose(rng, view, int(rng.integers(2, 5)), known)
             if len(chosen) >= 2:
                 break
-        for number, (expression,) in enumerate(chosen):
-            example = data.load(by_id[f"scene_{index:05d}_{number}#0"])
-            assert np.array_equal(example.mask == 1, scene.masks[expression.target])
+        for number, said in enumerate(chosen):
+            name = f"scene_{index:05d}_{number}"
+            texts = [sample.text for sample in data.samples if sample.id.startswith(f"{name}#")]
+            assert 1 <= len(texts) <= 2 and (split != "train" or len(texts) == len(said))
+            for place, text in enumerate(texts):
+                assert any(phrase in text for phrase in said[min(place, len(said) - 1)].phrases)
+            said_twice += len(said) == 2
+            example = data.load(by_id[f"{name}#0"])
+            assert np.array_equal(example.mask == 1, scene.masks[said[0].target])
             assert example.image.size == (scene.image.shape[1], scene.image.shape[0])
             difference = np.abs(np.asarray(example.image, dtype=int) - scene.image).mean()
             assert difference < 6  # JPEG
+    assert said_twice or split != "train"
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lisa_core.data.files import (
-    as_numbers,
     begins_with,
+    finite_numbers,
     held_out,
     inner_path,
     is_number,
@@ -96,13 +97,15 @@ def test_text_that_is_none_is_one_line(tmp_path: Path) -> None:
             read_text(path)
 
 
-NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=True, allow_infinity=True))
+LIMIT = int(1e300)
+BORDER = st.sampled_from([LIMIT - 1, LIMIT, LIMIT + 1, -LIMIT, 1e300, 10**400, np.float64(1)])
+NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=True, allow_infinity=True), BORDER)
 ODD = st.one_of(st.booleans(), st.none(), st.text(max_size=3), st.lists(st.integers(), max_size=2))
 
 
 @given(st.lists(st.one_of(NUMBERS, ODD), max_size=6))
 def test_numbers_at_once_are_numbers_one_by_one(values: list[object]) -> None:
-    found = as_numbers(values)
+    found = finite_numbers(values)
     if all(map(is_number, values)):
         assert found is not None and found.tolist() == [float(value) for value in values]  # type: ignore[arg-type]
     else:
@@ -114,4 +117,4 @@ def test_the_point_that_is_none_is_named(odd: object) -> None:
     with pytest.raises(DataError, match=f"^a.json: shape 0 has the point {re.escape(short(odd))}: ") as caught:
         parse_points([[1, 2.5], odd, [3, 4]], "a.json: shape 0")
     assert caught.value.kind == "polygon"
-    assert parse_points([[1, 2.5], [3, 4]], "a.json").tolist() == [[1, 2.5], [3, 4]]
+    assert parse_points([[1, 2.5], [LIMIT - 1, 4]], "a.json").tolist() == [[1, 2.5], [1e300, 4]]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lisa_core.data.files import parse_points, parse_sentence, read_json, short
-from lisa_core.data.polygons import paint_box
+from lisa_core.data.polygons import paint_within
 from lisa_core.errors import DataError
 from lisa_core.types import IGNORE
 
@@ -59,7 +59,7 @@ def read_annotation(path: Path, *, sentences_needed: bool = True) -> Annotation:
 
 def rasterize(shapes: tuple[Shape, ...], height: int, width: int) -> np.ndarray:
     """uint8 [H,W] mask of the shapes: 0, 1 or 255; larger polygons are painted first, so smaller ones lie on top."""
-    painted = [(shape.value, *paint_box(shape.points, height, width)) for shape in shapes]
+    painted = [(shape.value, *paint_within(shape.points, height, width)) for shape in shapes]
     painted.sort(key=lambda item: -np.count_nonzero(item[2]))  # stable: equal areas stay in file order
     mask = np.zeros((height, width), dtype=np.uint8)
     for value, box, inside in painted:

@@ -74,31 +74,35 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
 
 
-def as_numbers(values: list[Any]) -> np.ndarray | None:
+def finite_numbers(values: list[Any]) -> np.ndarray | None:
     """JSON values as float64 [N], or None unless each of them `is_number`.
 
-    Outlines are long and read in every epoch, so theirs are checked all at once.
+    Outlines are long and read in every epoch, so what they usually hold is checked all at once.
     """
-    if not set(map(type, values)) <= {int, float}:
-        return None
-    try:
-        array = np.array(values, dtype=np.float64)
-    except OverflowError:  # a whole number that no float can hold
-        return None
-    return array if (np.abs(array) < _MOST).all() else None
+    if set(map(type, values)) <= {int, float}:
+        try:
+            array = np.array(values, dtype=np.float64)
+        except OverflowError:  # a whole number that no float can hold
+            return None
+        if (np.abs(array) < _MOST).all():
+            return array
+    return np.array(values, dtype=np.float64) if all(map(is_number, values)) else None
 
 
 def parse_points(points: list[Any], where: str) -> np.ndarray:
     """JSON points as float64 [P,2]; raises `DataError` that begins with `where` unless each is [x, y]."""
-    if all(type(point) is list and len(point) == 2 for point in points):
-        values = as_numbers(list(itertools.chain.from_iterable(points)))
-        if values is not None:
-            return values.reshape(-1, 2)
-    odd = next(
-        point for point in points if not isinstance(point, list) or len(point) != 2 or not all(map(is_number, point))
-    )
-    message = f"{where} has the point {short(odd)}: points are [x, y] in pixels, finite numbers."
-    raise DataError(message, "polygon")
+    for point in points:
+        if not isinstance(point, list) or len(point) != 2:
+            raise _not_a_point(point, where)
+    values = finite_numbers(list(itertools.chain.from_iterable(points)))
+    if values is None:
+        raise _not_a_point(next(point for point in points if not all(map(is_number, point))), where)
+    return values.reshape(-1, 2)
+
+
+def _not_a_point(point: object, where: str) -> DataError:
+    message = f"{where} has the point {short(point)}: points are [x, y] in pixels, finite numbers."
+    return DataError(message, "polygon")
 
 
 def short(value: object) -> str:

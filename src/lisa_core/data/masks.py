@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lisa_core.data.base import opened
-from lisa_core.data.files import as_numbers, is_number, short
+from lisa_core.data.files import finite_numbers, is_number, short
 from lisa_core.data.polygons import paint_polygon
 from lisa_core.errors import DataError
 
@@ -43,7 +43,7 @@ def polygon_points(polygon: Any, where: str) -> np.ndarray:
     if not isinstance(flat, list) or len(flat) < 6 or len(flat) % 2:
         message = f"{where} has a polygon that is not at least 3 points x, y: correct {short(polygon)}."
         raise DataError(message, "polygon")
-    values = as_numbers(flat)
+    values = finite_numbers(flat)
     if values is None:
         raise DataError(
             f"{where} has a polygon with coordinates that are not finite numbers: correct {short(polygon)}.", "polygon"

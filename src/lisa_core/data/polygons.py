@@ -21,20 +21,19 @@ _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # east, south, west, north: the nex
 def paint_polygon(polygon: Polygon, height: int, width: int) -> np.ndarray:
     """Bool [H,W] mask of the polygon's inside (even-odd); parts outside the image are dropped, slivers may be empty."""
     mask = np.zeros((height, width), dtype=bool)
-    box, inside = paint_box(polygon, height, width)
+    box, inside = paint_within(polygon, height, width)
     mask[box] = inside
     return mask
 
 
-def paint_box(polygon: Polygon, height: int, width: int) -> tuple[tuple[slice, slice], np.ndarray]:
+def paint_within(polygon: Polygon, height: int, width: int) -> tuple[tuple[slice, slice], np.ndarray]:
     """As `paint_polygon`, of the box around it alone: which rows and columns that is, and the bool mask of it.
 
     Objects are small, and painting costs as much as what is painted is large.
     """
     points = _clip(np.clip(np.asarray(polygon, dtype=np.float64), -1e9, 1e9), height, width)
-    nothing = (slice(0, 0), slice(0, 0)), np.zeros((0, 0), dtype=bool)
     if len(points) < 3:
-        return nothing
+        return _nothing()
     left = top = 0
     if points.min() >= 0:
         # The rasteriser rounds to fifths of a pixel. That is done before the move to the box, so as not to change it.
@@ -42,10 +41,14 @@ def paint_box(polygon: Polygon, height: int, width: int) -> tuple[tuple[slice, s
         left, top = (max(int(low) - 1, 0) for low in points.min(0))
     right, bottom = (min(int(np.ceil(high)) + 1, side) for high, side in zip(points.max(0), (width, height)))
     if right <= left or bottom <= top:
-        return nothing
+        return _nothing()
     corners = (points - (left, top)).ravel().tolist()
     encoded = coco_mask.frPyObjects([corners], bottom - top, right - left)
     return (slice(top, bottom), slice(left, right)), coco_mask.decode(encoded)[:, :, 0].astype(bool)
+
+
+def _nothing() -> tuple[tuple[slice, slice], np.ndarray]:
+    return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), dtype=bool)
 
 
 def polygon_area(polygon: Polygon, height: int, width: int) -> int:
