@@ -72,6 +72,12 @@ def test_epochs_are_scaled_and_at_least_one() -> None:
         assert (found["num_epochs"], found["map_epochs"]) == expected
 
 
+def test_shorter_runs_still_differ() -> None:
+    shortened = {name: ablations.settings(ablations.read_config(name), *PLACES, epochs=0.5) for name in NAMES}
+    texts = {yaml.safe_dump(config, sort_keys=True): name for name, config in shortened.items()}
+    assert len(texts) == len(NAMES), sorted(set(NAMES) - set(texts.values()))
+
+
 def test_fewer_sentences_are_trained_on_if_that_is_asked_for() -> None:
     config = ablations.read_config("base")
     assert "max_train_samples" not in ablations.settings(config, *PLACES)["data"]
