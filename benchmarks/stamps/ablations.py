@@ -3,8 +3,7 @@
     python benchmarks/stamps/ablations.py data --weights weights --out runs/ablations --seeds 0 1 2
 
 Every configuration is a file for `lisa train --config`; all but `base` say only what they change in the one they
-extend.
-A run that is there and complete is not repeated, so the command can be stopped and given again.
+extend. A run that is there and complete is not repeated, so the command can be stopped and given again.
 """
 
 from __future__ import annotations
