@@ -67,6 +67,7 @@ def test_the_bar_counts_steps_and_shows_running_means(reporter):
 def test_a_run_that_never_started_can_be_stopped(reporter):
     reporter.stop()
     reporter.stop()
+    assert printed(reporter) == ""
 
 
 def test_the_plain_reporter_says_nothing(capsys):
@@ -77,3 +78,16 @@ def test_the_plain_reporter_says_nothing(capsys):
     quiet.epoch(record(), 3)
     quiet.stop()
     assert capsys.readouterr() == ("", "")
+
+
+def test_encoding_has_a_bar_that_gives_way_to_that_of_training():
+    reporter = RichReporter(Console(file=io.StringIO(), width=200, force_terminal=True))
+    reporter.encoding(0, 40)
+    reporter.encoding(16, 40)
+    (task,) = reporter.ahead.tasks
+    assert (task.completed, task.total) == (16, 40) and reporter.ahead.live.is_started
+    assert not reporter.bar.live.is_started
+    reporter.start(total_steps=4)
+    assert reporter.bar.live.is_started and not reporter.ahead.live.is_started
+    reporter.stop()
+    assert "encoding pictures" in printed(reporter) and "16/40" in printed(reporter)

@@ -48,6 +48,10 @@ class FeatureStore:
                 return None
         return found
 
+    def has(self, key: str) -> bool:
+        """Whether something is kept under this key; it may still turn out to be unreadable."""
+        return self._path(key).is_file()
+
     def save(self, key: str, features: dict[str, Tensor]) -> None:
         """Keep the features of a picture or sentence; readers see the whole file or none.
 
@@ -173,6 +177,11 @@ class PictureStores:
             batch["sam_features"] = torch.stack([one["features"] for one in sam])
             batch["sam_content"] = torch.stack([one["content"] for one in sam])
         return batch
+
+    def know(self, images: Sequence[Image.Image]) -> bool:
+        """Whether each of these stores has all the pictures."""
+        stores = [store for store in (self.vision, self.sam) if store is not None]
+        return all(store.has(key) for key in map(picture_key, images) for store in stores)
 
     def keep_vision(self, keys: Sequence[str], features: ImageFeatures) -> None:
         """Keep the vision tower's features of U pictures, each without the padding that its batch gave it."""

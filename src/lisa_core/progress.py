@@ -48,6 +48,9 @@ class Reporter:
     def line(self, text: str) -> None:
         """One line of news."""
 
+    def encoding(self, done: int, total: int) -> None:
+        """So many of the pictures have been encoded for all epochs, before training begins."""
+
     def start(self, total_steps: int, done: int = 0) -> None:
         """Training begins; so many optimizer steps are planned, and so many of them done by an earlier run."""
 
@@ -75,6 +78,15 @@ class RichReporter(Reporter):
             TimeRemainingColumn(compact=True),
             console=self.console,
         )
+        self.ahead = Progress(
+            TextColumn("encoding pictures, once for all epochs"),
+            BarColumn(bar_width=10),
+            MofNCompleteColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            transient=True,
+        )
         self.samples = 0
         self.loss = self.giou = 0.0
 
@@ -82,8 +94,16 @@ class RichReporter(Reporter):
         """Print above the bar."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def encoding(self, done: int, total: int) -> None:
+        """Show a bar of its own."""
+        if not self.ahead.tasks:
+            self.ahead.add_task("encoding", total=total)
+            self.ahead.start()
+        self.ahead.update(self.ahead.task_ids[0], completed=done)
+
     def start(self, total_steps: int, done: int = 0) -> None:
-        """Show the bar."""
+        """Show the bar of training in place of that of encoding."""
+        _take_down(self.ahead)
         self.started = time.monotonic()
         self.task = self.bar.add_task(
             "training", total=total_steps, completed=done, loss=0.0, giou=0.0, rate=0.0, memory=0.0
@@ -120,5 +140,12 @@ class RichReporter(Reporter):
             self.line(line)
 
     def stop(self) -> None:
-        """Take the bar down."""
-        self.bar.stop()
+        """Take the bars down."""
+        _take_down(self.ahead)
+        _take_down(self.bar)
+
+
+def _take_down(bar: Progress) -> None:
+    """Stop a bar that is up; where there is no terminal, rich prints an empty line for one that is not."""
+    if bar.live.is_started:
+        bar.stop()

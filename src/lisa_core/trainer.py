@@ -38,6 +38,7 @@ from lisa_core.deepspeed_settings import check_deepspeed
 from lisa_core.determinism import deterministic
 from lisa_core.discovery import one_line
 from lisa_core.durable import write_whole
+from lisa_core.encode_ahead import encode_ahead, encodes_ahead
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.engine import MicroBatch, Step, strategy
 from lisa_core.errors import CheckpointError, ConfigError, DataError
@@ -189,6 +190,9 @@ class Trainer:
             self._resume(self.resumed_from)
         self.tracking = Tracking(config, self.processes)
         position = self.position
+        if self.resumed_from is None and encodes_ahead(config):
+            data, processes = self.train_data, self.processes
+            encode_ahead(self.model, data, self.collator, config, processes, self.reporter, interrupts)
         self.reporter.start(total, position.step)
         while position.epoch <= config.optim.num_epochs:
             sampler.set_epoch(position.epoch, position.epoch_step)

@@ -61,13 +61,13 @@ class Collator:
         Special tokens among the words of a question are read as words; those of an answer stay what they are, also of
         the earlier ones of a `Dialogue` that are taught.
         """
-        questions = [plain_question(self.vlm.tokenizer, text) for text in questions]
         known = self.stores.read(images)
         joint = self.config.fusion == "joint"
         batch: Batch
         if "feature_grid" in known and not joint:
-            batch = {"image_index": torch.tensor(list(image_index)), **self.vlm.preprocess_text(questions)}
+            batch = {"image_index": torch.tensor(list(image_index)), **self.text_inputs(questions)}
         else:
+            questions = [plain_question(self.vlm.tokenizer, text) for text in questions]
             batch = self.vlm.preprocess(images, questions, answers, image_index, joint=joint)
         batch.update(known)
         if self.config.mask_features == "sam" and "sam_features" not in batch:
@@ -77,6 +77,10 @@ class Collator:
             side = min(4 * self.sam.mask_size, _FINE_SIDE)
             batch["fine_pixels"] = torch.stack([fine_pixels(image, side) for image in images])
         return batch
+
+    def text_inputs(self, questions: Sequence[str]) -> Batch:
+        """What the language model alone reads of N questions (late fusion)."""
+        return self.vlm.preprocess_text([plain_question(self.vlm.tokenizer, text) for text in questions])
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """A training batch.
@@ -93,7 +97,7 @@ class Collator:
         several = self.config.fusion == "joint"
         rows = conversations(examples, index, self.turns)
         said = [
-            conversation([(self._question(example), self.answer_of(example)) for example in row]) for _, row in rows
+            conversation([(self.question_of(example), self.answer_of(example)) for example in row]) for _, row in rows
         ]
         batch = self.inputs(
             images, [asked for asked, _ in said], [reply for _, reply in said], [image for image, _ in rows]
@@ -126,7 +130,8 @@ class Collator:
                     "--turns out, and let it say `knows_turns = False`"
                 )
 
-    def _question(self, example: Example) -> str:
+    def question_of(self, example: Example) -> str:
+        """The user turn that an example asks."""
         sample = example.sample
         explains = sample.kind == "mask" and sample.answer is not None
         asked = sample.text

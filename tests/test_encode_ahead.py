@@ -1,0 +1,207 @@
+"""What a run's frozen encoders see is encoded before its first step, each picture by one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lisa_core.config import DataConfig, OptimConfig, RunConfig, SpeedConfig, TrainConfig
+from lisa_core.data.base import SegmentationDataset
+from lisa_core.encode_ahead import encode_ahead, encodes_ahead
+from lisa_core.encoder_cache import encoder_cache
+from lisa_core.errors import DataError
+from lisa_core.interrupts import Interrupts, RunInterrupted
+from lisa_core.model_config import ModelConfig, TuningConfig
+from lisa_core.progress import Reporter
+from lisa_core.trainer import Trainer
+
+
+def config_of(scenes: Path, folder: Path, *, kept: bool = True, data: dict[str, Any] | None = None, **model: Any):
+    return TrainConfig(
+        model=ModelConfig(**{"vlm": "clip-llm", "vlm_model_name": "tiny", "fusion": "late", **model}),
+        tuning=TuningConfig(vlm_freeze=True),
+        data=DataConfig(
+            **{"data": str(scenes), "batch_size": 4, "max_val_samples": 2, "num_workers": 0, **(data or {})}
+        ),
+        optim=OptimConfig(num_epochs=1, learning_rate=1e-3),
+        speed=SpeedConfig(feature_cache=str(folder / "kept") if kept else None),
+        run=RunConfig(output_dir=str(folder / "run"), device="cpu", sample_masks=0),
+    )
+
+
+class Heard(Reporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.done: list[tuple[int, int]] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def encoding(self, done: int, total: int) -> None:
+        self.done.append((done, total))
+
+
+class Share:
+    """One of several processes, as far as they matter here."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.rank, self.world_size = rank, world_size
+
+    def wait(self) -> None:
+        self.waited = True
+
+
+def calls(part: torch.nn.Module) -> list[int]:
+    """How many rows each call of an encoder had, filled as it is called."""
+    rows: list[int] = []
+    part.register_forward_pre_hook(
+        lambda _, args, kwargs: rows.append(len(next(iter([*args, *kwargs.values()])))), with_kwargs=True
+    )
+    return rows
+
+
+def ahead(trainer: Trainer, share: Share, interrupts: Interrupts | None = None) -> Heard:
+    heard = Heard()
+    data, collator = trainer.train_data, trainer.collator
+    signals = interrupts or Interrupts()
+    encode_ahead(trainer.model, data, collator, trainer.config, share, heard, signals)  # type: ignore[arg-type]
+    return heard
+
+
+def kept_files(folder: Path, kind: str) -> set[str]:
+    return {path.name for path in (folder / "kept" / kind).rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize("model", [{}, {"fusion": "joint"}, {"vlm": "qwenvl"}], ids=["late", "joint", "qwenvl"])
+def test_the_steps_find_everything_encoded(scenes: Path, tmp_path: Path, model: dict[str, str]) -> None:
+    trainer = Trainer(config_of(scenes, tmp_path, **model), heard := Heard())
+    vlm, late = trainer.model.vlm, trainer.config.model.fusion == "late"
+    encoders = [part for part in (vlm.vision_tower, vlm.language_model if late else None) if part is not None]
+    step = trainer._train
+
+    def without_encoders(*args: Any) -> None:
+        saved = [part.forward for part in encoders]
+        for part in encoders:
+            part.forward = None  # type: ignore[assignment]
+        step(*args)
+        for part, forward in zip(encoders, saved):
+            part.forward = forward  # type: ignore[method-assign]
+
+    trainer._train = without_encoders  # type: ignore[method-assign]
+    trainer.run()
+    assert heard.done == [(0, 6), (6, 6)]
+    assert [line for line in heard.lines if line.startswith("6 pictures encoded once for all epochs")]
+
+
+def test_sam_s_features_are_kept_as_well(scenes: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config_of(scenes, tmp_path, mask_features="sam"))
+    assert trainer.model.sam_encoder is not None
+    trainer.model.sam_encoder.requires_grad_(False)
+    trainer.model.cache = encoder_cache(trainer.model, tmp_path / "kept")
+    trainer.collator.stores = trainer.model.cache.pictures
+    rows = calls(trainer.model.sam_encoder)
+    ahead(trainer, Share(0, 1))
+    ahead(trainer, Share(0, 1))
+    assert sum(rows) == 6 and len(kept_files(tmp_path, "sam")) == len(kept_files(tmp_path, "vision")) == 6
+
+
+def test_a_run_learns_the_same_as_without(scenes: Path, tmp_path: Path) -> None:
+    losses = []
+    for kept in (True, False):
+        folder = tmp_path / str(kept)
+        Trainer(config_of(scenes, folder, kept=kept)).run()
+        records = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+        losses.append([record["loss"] for record in records if record["kind"] == "step"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and len(losses[0]) > 1
+
+
+def test_processes_share_the_pictures_out(scenes: Path, tmp_path: Path) -> None:
+    pictures = []
+    for rank in (0, 1):
+        trainer = Trainer(config_of(scenes, tmp_path))
+        assert trainer.model.vlm.vision_tower is not None
+        rows = calls(trainer.model.vlm.vision_tower)
+        heard = ahead(trainer, Share(rank, 2))
+        assert sum(rows) == 3 and heard.done[-1] == (6, 6)
+        pictures.append(kept_files(tmp_path, "vision"))
+    assert len(pictures[0]) == 3 and len(pictures[1]) == 6
+
+
+def test_what_is_kept_is_not_encoded_again(scenes: Path, tmp_path: Path) -> None:
+    ahead(Trainer(config_of(scenes, tmp_path)), Share(0, 1))
+    trainer = Trainer(config_of(scenes, tmp_path))
+    assert trainer.model.vlm.vision_tower is not None and trainer.model.vlm.language_model is not None
+    rows = [calls(part) for part in (trainer.model.vlm.vision_tower, trainer.model.vlm.language_model)]
+    ahead(trainer, Share(0, 1))
+    assert rows == [[], []]
+
+
+def test_sentences_are_encoded_where_pictures_are_kept_already(scenes: Path, tmp_path: Path) -> None:
+    ahead(Trainer(config_of(scenes, tmp_path, data={"prompt_style": "varied"})), Share(0, 1))
+    assert kept_files(tmp_path, "vision") and not kept_files(tmp_path, "text"), "sentences are worded anew each time"
+    trainer = Trainer(config_of(scenes, tmp_path))
+    ahead(trainer, Share(0, 1))
+    assert len(kept_files(tmp_path, "text")) == len({sample.text for sample in trainer.train_data.samples})
+
+
+def test_only_what_the_run_trains_on(scenes: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config_of(scenes, tmp_path, data={"max_train_samples": 1}))
+    heard = ahead(trainer, Share(0, 1))
+    assert heard.done[-1] == (1, 1) and len(kept_files(tmp_path, "vision")) == 1
+    assert ahead(trainer, Share(1, 2)).done == [(0, 1)], "more processes than pictures"
+
+
+def test_a_picture_that_cannot_be_read_is_left_to_training(scenes: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config_of(scenes, tmp_path, data={"on_error": "skip"}))
+
+    class Broken(SegmentationDataset):
+        def __init__(self, inner: SegmentationDataset) -> None:
+            self.inner, self.samples = inner, inner.samples
+            self.lost = inner.samples[0].image_path
+
+        def load(self, index: int) -> Any:
+            if self.samples[index].image_path == self.lost:
+                raise DataError(f"{self.lost} is not an image that can be read")
+            return self.inner.load(index)
+
+    trainer.train_data = Broken(trainer.train_data)
+    ahead(trainer, Share(0, 1))
+    assert len(kept_files(tmp_path, "vision")) == 5
+
+
+def test_a_signal_ends_it_and_the_run_can_be_gone_on_with(scenes: Path, tmp_path: Path) -> None:
+    config = config_of(scenes, tmp_path)
+    told = Interrupts()
+    told.signal = signal.SIGTERM
+    trainer = Trainer(config)
+    ahead(trainer, Share(0, 1), told)
+    assert not kept_files(tmp_path, "vision")
+
+    class Stops(Heard):
+        def encoding(self, done: int, total: int) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(RunInterrupted, match="all saved"):
+        Trainer(config, Stops()).run()
+    resumed = dataclasses.replace(config, run=dataclasses.replace(config.run, resume=config.run.output_dir))
+    assert Trainer(resumed).run().giou >= 0
+
+
+@pytest.mark.parametrize(
+    ("data", "kept", "expected"),
+    [("scenes", True, True), ("scenes", False, False), ("a=scenes||b=others", True, True)],
+)
+def test_when_it_is_worth_it(data: str, kept: bool, expected: bool, tmp_path: Path) -> None:
+    config = config_of(Path(data), tmp_path, kept=kept)
+    assert encodes_ahead(config) is expected
+    if "||" in data:
+        drawn = dataclasses.replace(config, data=dataclasses.replace(config.data, sample_rates="3,1"))
+        assert not encodes_ahead(drawn), "an epoch may show few of them"
