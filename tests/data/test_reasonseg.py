@@ -64,6 +64,18 @@ def rectangle(label: str, x0: int, y0: int, x1: int, y1: int) -> dict[str, Any]:
     return {"label": label, "points": [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]}
 
 
+def test_phrasings_of_a_target_share_what_is_painted_for_a_picture(tmp_path: Path) -> None:
+    path = write(tmp_path / "train", "a", annotation(text=["the cat", "a cat"]))
+    write(tmp_path / "train", "b", annotation(shapes=[]))
+    dataset = ReasonSeg(tmp_path, "train")
+    first = dataset.load(0)
+    assert dataset.load_beside(1, first.image).mask is first.mask and first.mask.sum() > 0
+    assert not dataset.load_beside(2, first.image).mask.any()
+    path.write_text(json.dumps(annotation(shapes=[])))
+    assert dataset.load_beside(1, first.image).mask is first.mask
+    assert not dataset.load_beside(1, first.image.copy()).mask.any(), "another picture, painted anew"
+
+
 def test_smaller_polygons_lie_on_top_whatever_their_order(tmp_path: Path) -> None:
     shapes = [
         rectangle("ignore_small", 4, 4, 6, 6),

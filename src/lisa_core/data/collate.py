@@ -108,7 +108,10 @@ class Collator:
             for example in row
             for mask in targets_of(example, several)
         ]
-        rasters = [target_raster(mask, self.sam.mask_size) for _, mask in masks]
+        # Phrasings of one target may share its mask.
+        different = {id(mask): mask for _, mask in masks}
+        by_mask = {key: target_raster(mask, self.sam.mask_size) for key, mask in different.items()}
+        rasters = [by_mask[id(mask)] for _, mask in masks]
         none = torch.zeros(0, self.sam.mask_size, self.sam.mask_size)
         batch["targets"] = torch.stack([target for target, _ in rasters]) if masks else none
         batch["valid"] = torch.stack([valid for _, valid in rasters]) if masks else none

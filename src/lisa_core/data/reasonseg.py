@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from lisa_core.data.annotation import Annotation, rasterize, read_annotation
@@ -49,6 +50,9 @@ class ReasonSeg(SegmentationDataset):
         self.samples = []
         self._on_error = on_error
         self._phrase_counts: Counter[str] = Counter()
+        # The picture at hand and what was painted for it: a batch has several phrasings of a target.
+        self._shown: Image.Image | None = None
+        self._masks: dict[Path, np.ndarray] = {}
         by_image: dict[str, tuple[Pair, Annotation]] = {}
         pairs, faults = find_pairs(self.root, split)
         for fault in faults:
@@ -94,9 +98,15 @@ class ReasonSeg(SegmentationDataset):
 
     def painted(self, index: int, image: Image.Image) -> Example:
         """As of `Reader`."""
+        if image is not self._shown:
+            self._shown, self._masks = image, {}
         sample = self.samples[index]
-        annotation = read_annotation(sample.annotation_path, sentences_needed=False)
-        return Example(sample, image, rasterize(annotation.shapes, image.height, image.width))
+        mask = self._masks.get(sample.annotation_path)
+        if mask is None:
+            annotation = read_annotation(sample.annotation_path, sentences_needed=False)
+            mask = rasterize(annotation.shapes, image.height, image.width)
+            self._masks[sample.annotation_path] = mask
+        return Example(sample, image, mask)
 
     def _add(self, pair: Pair, text: str, annotation: Annotation) -> None:
         """Append one phrasing, numbered within its file stem."""
