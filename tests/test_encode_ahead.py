@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+import lisa_core.trainer
 from lisa_core.config import DataConfig, OptimConfig, RunConfig, SpeedConfig, TrainConfig
-from lisa_core.data.base import SegmentationDataset
+from lisa_core.data.base import SegmentationDataset, group_by_image
 from lisa_core.encode_ahead import encode_ahead, encodes_ahead
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.errors import DataError
@@ -55,8 +56,8 @@ class Share:
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
 
-    def wait(self) -> None:
-        self.waited = True
+    def sum(self, values: list[float]) -> list[float]:
+        return values
 
 
 def calls(part: torch.nn.Module) -> list[int]:
@@ -97,8 +98,8 @@ def test_the_steps_find_everything_encoded(scenes: Path, tmp_path: Path, model: 
 
     trainer._train = without_encoders  # type: ignore[method-assign]
     trainer.run()
-    assert heard.done == [(0, 6), (6, 6)]
-    assert [line for line in heard.lines if line.startswith("6 pictures encoded once for all epochs")]
+    assert heard.done == [(0, 6), (4, 6), (6, 6)], "in batches of the run's size"
+    assert [line for line in heard.lines if line.startswith("6 of 6 pictures encoded before the first step")]
 
 
 def test_sam_s_features_are_kept_as_well(scenes: Path, tmp_path: Path) -> None:
@@ -113,14 +114,27 @@ def test_sam_s_features_are_kept_as_well(scenes: Path, tmp_path: Path) -> None:
     assert sum(rows) == 6 and len(kept_files(tmp_path, "sam")) == len(kept_files(tmp_path, "vision")) == 6
 
 
-def test_a_run_learns_the_same_as_without(scenes: Path, tmp_path: Path) -> None:
+def test_a_run_learns_the_same_as_without(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = []
-    for kept in (True, False):
-        folder = tmp_path / str(kept)
-        Trainer(config_of(scenes, folder, kept=kept)).run()
+    for is_ahead in (True, False):
+        monkeypatch.setattr(lisa_core.trainer, "encodes_ahead", lambda _, found=is_ahead: found)
+        folder = tmp_path / str(is_ahead)
+        config = config_of(scenes, folder)
+        optim = dataclasses.replace(config.optim, feature_dropout=0.3)
+        Trainer(dataclasses.replace(config, optim=optim)).run()
         records = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
         losses.append([record["loss"] for record in records if record["kind"] == "step"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and len(losses[0]) > 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_random_number_is_drawn_and_encoders_do_not_train(scenes: Path, tmp_path: Path, workers: int) -> None:
+    trainer = Trainer(config_of(scenes, tmp_path, data={"num_workers": workers}))
+    trainer.model.vlm.train()
+    before = torch.get_rng_state()
+    ahead(trainer, Share(0, 1))
+    assert torch.equal(torch.get_rng_state(), before) and len(kept_files(tmp_path, "vision")) == 6
+    assert not any(module.training for part in trainer.model.cache.parts for module in part.modules())
 
 
 def test_processes_share_the_pictures_out(scenes: Path, tmp_path: Path) -> None:
@@ -130,7 +144,7 @@ def test_processes_share_the_pictures_out(scenes: Path, tmp_path: Path) -> None:
         assert trainer.model.vlm.vision_tower is not None
         rows = calls(trainer.model.vlm.vision_tower)
         heard = ahead(trainer, Share(rank, 2))
-        assert sum(rows) == 3 and heard.done[-1] == (6, 6)
+        assert sum(rows) == 3 and heard.done[-1] == (6, 6) and "3 of 6 pictures" in heard.lines[0]
         pictures.append(kept_files(tmp_path, "vision"))
     assert len(pictures[0]) == 3 and len(pictures[1]) == 6
 
@@ -140,8 +154,51 @@ def test_what_is_kept_is_not_encoded_again(scenes: Path, tmp_path: Path) -> None
     trainer = Trainer(config_of(scenes, tmp_path))
     assert trainer.model.vlm.vision_tower is not None and trainer.model.vlm.language_model is not None
     rows = [calls(part) for part in (trainer.model.vlm.vision_tower, trainer.model.vlm.language_model)]
+    heard = ahead(trainer, Share(0, 1))
+    assert rows == [[], []] and not heard.lines
+
+
+def test_of_known_and_unknown_pictures_only_these_are_encoded(scenes: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config_of(scenes, tmp_path))
     ahead(trainer, Share(0, 1))
-    assert rows == [[], []]
+    lost = sorted((tmp_path / "kept" / "vision").rglob("*.safetensors"))[2]
+    lost.unlink()
+    assert trainer.model.vlm.vision_tower is not None
+    rows = calls(trainer.model.vlm.vision_tower)
+    heard = ahead(trainer, Share(0, 1))
+    assert rows == [1] and lost.exists() and heard.lines[0].startswith("1 of 6 pictures")
+
+
+def test_no_batch_is_larger_than_the_run_s(scenes: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config_of(scenes, tmp_path, data={"batch_size": 2}))
+    assert trainer.model.vlm.vision_tower is not None and trainer.model.vlm.language_model is not None
+    rows = [calls(part) for part in (trainer.model.vlm.vision_tower, trainer.model.vlm.language_model)]
+    ahead(trainer, Share(0, 1))
+    assert rows[0] == [2, 2, 2] and max(rows[1]) <= 2
+
+
+def test_a_picture_without_a_file_of_its_own_is_encoded_once(scenes: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config_of(scenes, tmp_path, data={"batch_size": 8}))
+
+    class Rows(SegmentationDataset):
+        """As from the hub: a row for each sentence, its picture in it."""
+
+        def __init__(self, inner: SegmentationDataset) -> None:
+            self.inner = inner
+            self.samples = [
+                dataclasses.replace(sample, image_path=Path(f"row-{number}"))
+                for number, sample in enumerate(inner.samples[:4])
+            ]
+
+        def load(self, index: int) -> Any:
+            return self.inner.load(index)
+
+    assert len(group_by_image(trainer.train_data.samples[:4])) == 1
+    trainer.train_data = Rows(trainer.train_data)
+    assert trainer.model.vlm.vision_tower is not None
+    rows = calls(trainer.model.vlm.vision_tower)
+    ahead(trainer, Share(0, 1))
+    assert rows == [1]
 
 
 def test_sentences_are_encoded_where_pictures_are_kept_already(scenes: Path, tmp_path: Path) -> None:
@@ -156,7 +213,7 @@ def test_only_what_the_run_trains_on(scenes: Path, tmp_path: Path) -> None:
     trainer = Trainer(config_of(scenes, tmp_path, data={"max_train_samples": 1}))
     heard = ahead(trainer, Share(0, 1))
     assert heard.done[-1] == (1, 1) and len(kept_files(tmp_path, "vision")) == 1
-    assert ahead(trainer, Share(1, 2)).done == [(0, 1)], "more processes than pictures"
+    assert ahead(trainer, Share(1, 2)).done == [(0, 1), (1, 1)], "more processes than pictures"
 
 
 def test_a_picture_that_cannot_be_read_is_left_to_training(scenes: Path, tmp_path: Path) -> None:
@@ -181,18 +238,21 @@ def test_a_signal_ends_it_and_the_run_can_be_gone_on_with(scenes: Path, tmp_path
     config = config_of(scenes, tmp_path)
     told = Interrupts()
     told.signal = signal.SIGTERM
-    trainer = Trainer(config)
-    ahead(trainer, Share(0, 1), told)
-    assert not kept_files(tmp_path, "vision")
+    heard = ahead(Trainer(config_of(scenes, tmp_path, data={"batch_size": 1})), Share(0, 1), told)
+    assert heard.done[-1] == (5, 6) and heard.lines[0].startswith("5 of 6 pictures")
 
     class Stops(Heard):
         def encoding(self, done: int, total: int) -> None:
-            signal.raise_signal(signal.SIGTERM)
+            if done == 0:
+                signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(RunInterrupted, match="all saved"):
         Trainer(config, Stops()).run()
+    lost = sorted((tmp_path / "kept" / "vision").rglob("*.safetensors"))[0]
+    lost.unlink()
     resumed = dataclasses.replace(config, run=dataclasses.replace(config.run, resume=config.run.output_dir))
-    assert Trainer(resumed).run().giou >= 0
+    trainer = Trainer(resumed, heard := Heard())
+    assert trainer.run().giou >= 0 and [line for line in heard.lines if line.startswith("1 of 6 pictures")]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lisa_core.config import TrainConfig
 from lisa_core.data.base import Example, SegmentationDataset, group_by_image
-from lisa_core.data.collate import Collator
+from lisa_core.data.collate import Collator, unique_images
 from lisa_core.data.mixture import first_samples
 from lisa_core.errors import DataError
 from lisa_core.inference import to_device
@@ -25,7 +25,9 @@ from lisa_core.progress import Reporter
 from lisa_core.vlm import Batch
 
 _PICTURES = 8
-"""In a batch: more of them are hardly any faster on a CPU."""
+"""In a batch, or fewer if the run's are smaller: more of them are hardly any faster on a CPU."""
+_ROUNDS = 5
+"""After so many batches processes hear of one another: none may get as far ahead as their backend's patience."""
 
 
 def encodes_ahead(config: TrainConfig) -> bool:
@@ -45,7 +47,8 @@ def encode_ahead(
 ) -> None:
     """Have the model's cache keep all that a run will read from it; what is kept already is not computed again.
 
-    A sample that cannot be read is passed over: training reports it. After a signal, what is left is left to the steps.
+    A sample that cannot be read is passed over: training reports it. After a signal, what is missing is left to the
+    steps, as are sentences that are drawn when their picture is loaded.
 
     Args:
         model: on its device, with a cache.
@@ -58,24 +61,33 @@ def encode_ahead(
     """
     started = time.monotonic()
     groups = group_by_image(first_samples(dataset, config.data.max_train_samples))
-    own = groups[processes.rank :: processes.world_size]
+    share = -(-len(groups) // processes.world_size)
+    # Neighbours stay together: where a picture's sentences are not known to be of one, they are read beside each other.
+    own = groups[processes.rank * share : (processes.rank + 1) * share]
+    size = min(_PICTURES, config.data.batch_size)
+    reads_text = model.cache.text is not None and config.data.prompt_style == "fixed"
     loader = DataLoader(
         _Pictures(dataset, own),
-        batch_size=_PICTURES,
-        collate_fn=_Unknown(collator, model.cache.text is not None and config.data.prompt_style == "fixed"),
+        batch_size=size,
+        collate_fn=_Unknown(collator, reads_text, config.data.batch_size),
         num_workers=config.data.num_workers,
         generator=torch.Generator(),  # the run's random numbers must not depend on it
     )
+    work = iter(loader)
+    encoded = 0
     reporter.encoding(0, len(groups))
-    for number, batch in enumerate(loader, 1):
-        if interrupts.signal is not None:
-            break
-        if batch:
+    for number in range(1, -(-share // size) + 1):
+        for batch in next(work, ()):  # the last process may have fewer
             model.keep_features(to_device(batch, processes.device))
-        # The shares are equal, so this process tells how far all of them are.
-        reporter.encoding(min(number * _PICTURES, len(own)) * len(groups) // len(own), len(groups))
-    processes.wait()
-    reporter.line(f"{len(groups)} pictures encoded once for all epochs, {time.monotonic() - started:.0f} s")
+            encoded += len(batch.get("picture_keys", ()))
+        # The shares are about equal, so this process tells how far all of them are.
+        reporter.encoding(min(number * size, share) * len(groups) // share, len(groups))
+        if number % _ROUNDS == 0 and processes.sum([float(interrupts.signal is not None)])[0]:
+            break
+    encoded = round(processes.sum([float(encoded)])[0])
+    if encoded:
+        seconds = time.monotonic() - started
+        reporter.line(f"{encoded} of {len(groups)} pictures encoded before the first step, {seconds:.0f} s")
 
 
 class _Pictures(Dataset[list[Example]]):
@@ -100,28 +112,30 @@ class _Pictures(Dataset[list[Example]]):
 
 
 class _Unknown:
-    """Model inputs of pictures that are not kept yet, and of all sentences; empty if there is nothing to compute.
+    """Inputs of pictures that are not kept yet, then of all sentences, in batches; none if there is nothing to do.
 
     Args:
         collator: with the stores.
         reads_text: whether sentences are kept too, and are the same in every epoch.
+        rows: most sentences in a batch.
     """
 
-    def __init__(self, collator: Collator, reads_text: bool) -> None:
+    def __init__(self, collator: Collator, reads_text: bool, rows: int) -> None:
         self.collator = collator
         self.reads_text = reads_text
+        self.rows = rows
 
-    def __call__(self, pictures: Sequence[Sequence[Example]]) -> Batch:
-        found = [examples for examples in pictures if examples]
-        images = [examples[0].image for examples in found]
-        if not images:
-            return {}
-        spoken = [examples if self.reads_text else examples[:1] for examples in found]
-        rows = [(image, example) for image, examples in enumerate(spoken) for example in examples]
-        questions = [self.collator.question_of(example) for _, example in rows]
-        if self.collator.stores.know(images):
-            return self.collator.text_inputs(questions) if self.reads_text else {}
-        batch = self.collator.inputs(images, questions, None, [image for image, _ in rows])
-        if not self.reads_text:
-            batch.pop("text_input_ids", None)
-        return batch
+    def __call__(self, pictures: Sequence[Sequence[Example]]) -> list[Batch]:
+        found = [example for examples in pictures for example in examples]
+        images, _ = unique_images(found)
+        images = [image for image in images if not self.collator.stores.know(image)]
+        batches = []
+        if images:
+            batch = self.collator.inputs(images, [""] * len(images), None, range(len(images)))
+            batch.pop("text_input_ids", None)  # it is the pictures' processor that wants words
+            batches.append(batch)
+        if self.reads_text:
+            questions = sorted({self.collator.question_of(example) for example in found}, key=len)
+            starts = range(0, len(questions), self.rows)
+            batches += [self.collator.text_inputs(questions[start : start + self.rows]) for start in starts]
+        return batches

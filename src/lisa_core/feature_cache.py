@@ -178,10 +178,11 @@ class PictureStores:
             batch["sam_content"] = torch.stack([one["content"] for one in sam])
         return batch
 
-    def know(self, images: Sequence[Image.Image]) -> bool:
-        """Whether each of these stores has all the pictures."""
+    def know(self, image: Image.Image) -> bool:
+        """Whether each of these stores has the picture."""
         stores = [store for store in (self.vision, self.sam) if store is not None]
-        return all(store.has(key) for key in map(picture_key, images) for store in stores)
+        key = picture_key(image)
+        return all(store.has(key) for store in stores)
 
     def keep_vision(self, keys: Sequence[str], features: ImageFeatures) -> None:
         """Keep the vision tower's features of U pictures, each without the padding that its batch gave it."""

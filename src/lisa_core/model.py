@@ -187,6 +187,8 @@ class LisaModel(nn.Module):
         Args:
             batch: of `Collator.inputs`, or of `Collator.text_inputs` for sentences alone.
         """
+        for part in self.cache.parts:
+            part.eval()
         if "picture_keys" in batch:
             if self.cache.pictures.vision is not None:
                 self._vision_features(batch)

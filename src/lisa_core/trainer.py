@@ -190,7 +190,7 @@ class Trainer:
             self._resume(self.resumed_from)
         self.tracking = Tracking(config, self.processes)
         position = self.position
-        if self.resumed_from is None and encodes_ahead(config):
+        if position.epoch == 1 and encodes_ahead(config):
             data, processes = self.train_data, self.processes
             encode_ahead(self.model, data, self.collator, config, processes, self.reporter, interrupts)
         self.reporter.start(total, position.step)

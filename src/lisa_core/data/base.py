@@ -58,7 +58,8 @@ class Example:
     image: Image.Image
     """RGB, at its stored size."""
     mask: np.ndarray
-    """uint8 [H,W]: 0 background, 1 target, 255 (`IGNORE`) not counted; for an answer in words alone, all of it."""
+    """uint8 [H,W]: 0 background, 1 target, 255 (`IGNORE`) not counted; for an answer in words alone, all of it.
+    Phrasings of one target may share the array, so it is not to be changed in place."""
     masks: list[np.ndarray] | None = None
     """For an answer with several masks, each of them in the order of its `{seg}`; `mask` is their union."""
     instances: list[np.ndarray] | None = None
