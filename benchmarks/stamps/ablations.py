@@ -57,7 +57,7 @@ def settings(
         weights: what weights.py wrote.
         features: folder for kept features.
         epochs: so many times the epochs, for a shorter comparison.
-        samples: most sentences that are trained on; None: all.
+        samples: most sentences that are trained on; None: as many as it says.
     """
     config = json.loads(json.dumps(config))
     for name in ("image_encoder_model_name", "text_encoder_model_name", "vlm_model_name"):
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="these configurations; default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=float, default=1.0, help="so many times the epochs that a configuration names")
-    parser.add_argument("--samples", type=int, help="most sentences to train on; default: all")
+    parser.add_argument("--samples", type=int, help="most sentences to train on; default: as a configuration says")
     options = parser.parse_args()
     try:
         names = options.only or ["base", *sorted(p.stem for p in options.configs.glob("*.yaml") if p.stem != "base")]

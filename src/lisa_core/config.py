@@ -154,6 +154,11 @@ class OptimConfig:
         "adamw",
         "adamw: torch's own, fused. 8bit: its state in 8 bits; paged: on the CPU when the GPU is full (bitsandbytes).",
     )
+    decoder_optimizer: Literal["adamw", "muon"] = setting(
+        "adamw",
+        "Of the mask decoder and what feeds it alone. muon: their matrices take orthogonal steps, which a decoder that "
+        "starts from random weights needs fewer of.",
+    )
     on_nan: Literal["stop", "skip"] = setting(
         "stop", "A loss that is not finite: stop and name the samples, or name them and leave the step out."
     )
@@ -317,6 +322,8 @@ class TrainConfig:
             yield f"--cpu-offload cannot move {tuning.quantization} weights: use one of the two"
         if self.optim.map_epochs >= self.optim.num_epochs:
             yield f"--map-epochs {self.optim.map_epochs} leaves none of --num-epochs {self.optim.num_epochs} for masks"
+        if self.optim.decoder_optimizer == "muon" and self.optim.optimizer != "adamw":
+            yield f"--decoder-optimizer muon goes beside --optimizer adamw, not {self.optim.optimizer}"
         if self.optim.map_epochs and not self.model.similarity_map:
             yield "--map-epochs needs --similarity-map: there is no map to train"
 

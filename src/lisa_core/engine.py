@@ -112,7 +112,7 @@ class Engine:
 
     def _build_optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
         optim = config.optim
-        apart = optim.map_epochs or optim.decoder_learning_rate is not None
+        apart = optim.map_epochs or optim.decoder_learning_rate is not None or optim.decoder_optimizer != "adamw"
         return build_optimizer(
             self.model,
             config.learning_rate,
@@ -121,6 +121,7 @@ class Engine:
             self.processes.device,
             self.model.drawing_parts if apart else (),
             optim.decoder_learning_rate,
+            optim.decoder_optimizer,
         )
 
     def step(self, window: Sequence[MicroBatch]) -> Step:

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lisa_core.config import OptimConfig, TrainConfig
 from lisa_core.errors import ConfigError
+from lisa_core.muon import MuonAdamW
 
 _BETAS = (0.9, 0.95)
 # Learned tables that are bare parameters, not `nn.Embedding`s: our queries, and the positions of SAM's encoder.
@@ -26,6 +27,7 @@ def build_optimizer(
     device: torch.device | None = None,
     drawing: Iterable[nn.Module] = (),
     drawing_rate: float | None = None,
+    drawing_kind: str = "adamw",
 ) -> torch.optim.Optimizer:
     """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries.
 
@@ -37,6 +39,7 @@ def build_optimizer(
         device: where the run computes.
         drawing: parts of the model in groups of their own, whose `draws` is True.
         drawing_rate: the peak learning rate of these; default: as all.
+        drawing_kind: `OptimConfig.decoder_optimizer`; muon: of their matrices.
 
     Raises:
         ConfigError: if bitsandbytes, or the device that its optimizers need, is not there.
@@ -48,6 +51,7 @@ def build_optimizer(
         (of_drawing, is_matrix): {
             **{"params": [], "lr": rates[of_drawing], "draws": of_drawing},
             "weight_decay": weight_decay if is_matrix else 0.0,
+            "orthogonal": drawing_kind == "muon" and of_drawing and is_matrix,
         }
         for of_drawing in (False, True)
         for is_matrix in (True, False)
@@ -57,6 +61,8 @@ def build_optimizer(
             is_matrix = parameter.ndim >= 2 and id(parameter) not in undecayed and not name.endswith(_TABLES)
             by_kind[id(parameter) in draws, is_matrix]["params"].append(parameter)
     groups = [group for group in by_kind.values() if group["params"]]
+    if any(group["orthogonal"] for group in groups):
+        return MuonAdamW(groups, lr=learning_rate, betas=_BETAS)
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
     check_optimizer(kind, device)

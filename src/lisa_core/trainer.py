@@ -97,6 +97,8 @@ class Trainer:
                 "--feature-cache does not go with sharded weights, which all processes have to compute with at once: "
                 "leave it out, or use --parallel ddp"
             )
+        if config.optim.decoder_optimizer == "muon" and strategy(config, self.processes) != "ddp":
+            raise ConfigError("--decoder-optimizer muon needs whole matrices on every process: use --parallel ddp")
         if strategy(config, self.processes) == "fsdp" and not torch.distributed.is_initialized():
             raise ConfigError("--parallel fsdp needs several processes: add --num-processes 2, or use a launcher")
         if config.run.init_from is not None:
