@@ -64,6 +64,7 @@ def test_each_stage_is_accepted(stage):
         (2, {}, {"run": RunConfig(parallel="fsdp")}, "--parallel fsdp, but launched with DeepSpeed"),
         (2, {}, {"run": RunConfig(parallel="ddp")}, "--parallel ddp, but launched with DeepSpeed"),
         (2, {}, {"speed": SpeedConfig(cpu_offload=True)}, "--cpu-offload does not work with DeepSpeed"),
+        (2, {}, {"optim": OptimConfig(decoder_optimizer="muon")}, "--decoder-optimizer muon does not work"),
         (
             2,
             {},

@@ -157,7 +157,12 @@ class OptimConfig:
     decoder_optimizer: Literal["adamw", "muon"] = setting(
         "adamw",
         "Of the mask decoder and what feeds it alone. muon: their matrices take orthogonal steps, which a decoder that "
-        "starts from random weights needs fewer of.",
+        "starts from random weights may need fewer of.",
+    )
+    muon_learning_rate: float = setting(
+        0.02,
+        "Peak learning rate of these matrices (--decoder-optimizer muon); vectors beside them keep theirs.",
+        above=0,
     )
     on_nan: Literal["stop", "skip"] = setting(
         "stop", "A loss that is not finite: stop and name the samples, or name them and leave the step out."

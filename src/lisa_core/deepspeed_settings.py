@@ -31,6 +31,8 @@ def _problems(config: TrainConfig, told: dict[str, Any]) -> Iterator[str]:
         yield "--cpu-offload does not work with DeepSpeed: leave one of them out"
     if config.optim.optimizer != "adamw":
         yield f"--optimizer {config.optim.optimizer} does not work with DeepSpeed, which shares out adamw: use that"
+    if config.optim.decoder_optimizer == "muon":
+        yield "--decoder-optimizer muon does not work with DeepSpeed, which shares out adamw: leave one of them out"
     if stage == 3 and config.tuning.quantization is not None:
         yield f"DeepSpeed's ZeRO stage 3 cannot share out {config.tuning.quantization} weights: use stage 2"
     if stage == 3 and config.speed.compile:

@@ -121,7 +121,7 @@ class Engine:
             self.processes.device,
             self.model.drawing_parts if apart else (),
             optim.decoder_learning_rate,
-            optim.decoder_optimizer,
+            optim.muon_learning_rate if optim.decoder_optimizer == "muon" else None,
         )
 
     def step(self, window: Sequence[MicroBatch]) -> Step:

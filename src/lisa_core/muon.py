@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,10 +16,10 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 class MuonAdamW(torch.optim.AdamW):
     """AdamW whose groups with `orthogonal` follow Muon instead: the momentum's nearest orthogonal matrix is the step.
 
-    Muon is K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the step's size is that
-    of arXiv:2502.16982, section 2.2, which has the usual size of AdamW's, so that its rates and weight decay hold. A
-    convolution's kernel is the matrix [out, the rest]. torch.optim.Muon takes matrices alone, no kernels and no
-    vectors beside them.
+    Muon is K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, the size of its steps
+    too: whatever the gradient's, so rates are other ones than AdamW's. A kernel is the matrix [first dimension,
+    the rest]. A gradient of zeros leaves the momentum to go on at full size. torch.optim.Muon takes matrices alone, no
+    kernels and no vectors beside them.
 
     Args:
         groups: as of AdamW, each with `orthogonal`; all parameters of one that is have at least two dimensions.
@@ -29,12 +28,15 @@ class MuonAdamW(torch.optim.AdamW):
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
-        # Not the fused one: it has gradients scaled back and steps left out inside its kernel, of which Muon knows not.
-        super().__init__(groups, lr=lr, betas=betas)
+        super().__init__(groups, lr=lr, betas=betas, fused=True)
+        # A scaler is to leave steps out by itself: the fused kernel could, but Muon would not hear of it.
+        self._step_supports_amp_scaling = False
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """One step of both."""
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of both; a closure is refused with ValueError."""
+        if closure is not None:
+            raise ValueError("MuonAdamW takes gradients as they are, not a closure that computes them")
         held = []
         for group in self.param_groups:
             for parameter in group["params"] if group["orthogonal"] else ():
@@ -42,10 +44,11 @@ class MuonAdamW(torch.optim.AdamW):
                     self._follow(parameter, parameter.grad, group["lr"], group["weight_decay"])
                     held.append((parameter, parameter.grad))
                     parameter.grad = None  # AdamW leaves it alone
-        result = super().step(closure)
-        for parameter, gradient in held:
-            parameter.grad = gradient
-        return result
+        try:
+            super().step()
+        finally:
+            for parameter, gradient in held:
+                parameter.grad = gradient
 
     def _follow(self, parameter: Tensor, gradient: Tensor, rate: float, decay: float) -> None:
         state = self.state[parameter]
@@ -55,15 +58,15 @@ class MuonAdamW(torch.optim.AdamW):
         state["step"] += 1
         momentum = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
         ahead = gradient.lerp(momentum, _MOMENTUM).flatten(1)  # Nesterov's
-        size = 0.2 * max(ahead.shape) ** 0.5
+        size = max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
         parameter.mul_(1 - rate * decay)
         parameter.add_(orthogonal(ahead).view_as(parameter), alpha=-rate * size)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About the orthogonal matrix nearest to a matrix [m,n]: its singular values end between about 0.7 and 1.2.
+    """About the orthogonal matrix nearest to a matrix [m,n].
 
-    A matrix of zeros stays one.
+    Singular values of more than about 0.002 of its norm end between 0.7 and 1.2; a matrix of zeros stays one.
     """
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.mT if is_tall else matrix

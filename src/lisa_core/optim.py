@@ -27,7 +27,7 @@ def build_optimizer(
     device: torch.device | None = None,
     drawing: Iterable[nn.Module] = (),
     drawing_rate: float | None = None,
-    drawing_kind: str = "adamw",
+    muon_rate: float | None = None,
 ) -> torch.optim.Optimizer:
     """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries.
 
@@ -39,7 +39,7 @@ def build_optimizer(
         device: where the run computes.
         drawing: parts of the model in groups of their own, whose `draws` is True.
         drawing_rate: the peak learning rate of these; default: as all.
-        drawing_kind: `OptimConfig.decoder_optimizer`; muon: of their matrices.
+        muon_rate: the peak learning rate of their matrices, if these are to follow Muon.
 
     Raises:
         ConfigError: if bitsandbytes, or the device that its optimizers need, is not there.
@@ -49,13 +49,14 @@ def build_optimizer(
     rates = {False: learning_rate, True: learning_rate if drawing_rate is None else drawing_rate}
     by_kind: dict[tuple[bool, bool], dict[str, Any]] = {
         (of_drawing, is_matrix): {
-            **{"params": [], "lr": rates[of_drawing], "draws": of_drawing},
+            **{"params": [], "lr": rates[of_drawing], "draws": of_drawing, "orthogonal": False},
             "weight_decay": weight_decay if is_matrix else 0.0,
-            "orthogonal": drawing_kind == "muon" and of_drawing and is_matrix,
         }
         for of_drawing in (False, True)
         for is_matrix in (True, False)
     }
+    if muon_rate is not None:
+        by_kind[True, True].update(lr=muon_rate, orthogonal=True)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.ndim >= 2 and id(parameter) not in undecayed and not name.endswith(_TABLES)
