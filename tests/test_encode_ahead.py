@@ -14,6 +14,7 @@ import torch
 import lisa_core.trainer
 from lisa_core.config import DataConfig, OptimConfig, RunConfig, SpeedConfig, TrainConfig
 from lisa_core.data.base import SegmentationDataset, group_by_image
+from lisa_core.data.loader import train_loader
 from lisa_core.encode_ahead import encode_ahead, encodes_ahead
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.errors import DataError
@@ -72,8 +73,9 @@ def calls(part: torch.nn.Module) -> list[int]:
 def ahead(trainer: Trainer, share: Share, interrupts: Interrupts | None = None) -> Heard:
     heard = Heard()
     data, collator = trainer.train_data, trainer.collator
-    signals = interrupts or Interrupts()
-    encode_ahead(trainer.model, data, collator, trainer.config, share, heard, signals)  # type: ignore[arg-type]
+    signals, config = interrupts or Interrupts(), trainer.config
+    groups = train_loader(data, collator, config).batch_sampler.groups  # type: ignore[union-attr]
+    encode_ahead(trainer.model, data, groups, collator, config, share, heard, signals)  # type: ignore[arg-type]
     return heard
 
 

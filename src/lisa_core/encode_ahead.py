@@ -1,6 +1,7 @@
 """What frozen encoders make of a run's pictures and sentences, computed before its first step.
 
-In a step all processes wait for the one that has the most to encode. Here each takes its share and waits for nobody.
+In a step all processes wait for the one that has the most to encode. Here each takes its share, and they wait for one
+another only now and then.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lisa_core.config import TrainConfig
-from lisa_core.data.base import Example, SegmentationDataset, group_by_image
+from lisa_core.data.base import Example, SegmentationDataset
 from lisa_core.data.collate import Collator, unique_images
-from lisa_core.data.mixture import first_samples
 from lisa_core.errors import DataError
 from lisa_core.inference import to_device
 from lisa_core.interrupts import Interrupts
@@ -39,6 +39,7 @@ def encodes_ahead(config: TrainConfig) -> bool:
 def encode_ahead(
     model: LisaModel,
     dataset: SegmentationDataset,
+    groups: Sequence[Sequence[int]],
     collator: Collator,
     config: TrainConfig,
     processes: Processes,
@@ -53,6 +54,7 @@ def encode_ahead(
     Args:
         model: on its device, with a cache.
         dataset: the training split.
+        groups: indices of the samples that the run trains on, by picture.
         collator: of the run; its stores are those of the model's cache.
         config: all settings.
         processes: this one takes its share of the pictures.
@@ -60,7 +62,6 @@ def encode_ahead(
         interrupts: noted signals.
     """
     started = time.monotonic()
-    groups = group_by_image(first_samples(dataset, config.data.max_train_samples))
     share = -(-len(groups) // processes.world_size)
     # Neighbours stay together: where a picture's sentences are not known to be of one, they are read beside each other.
     own = groups[processes.rank * share : (processes.rank + 1) * share]
@@ -78,7 +79,7 @@ def encode_ahead(
     reporter.encoding(0, len(groups))
     for number in range(1, -(-share // size) + 1):
         for batch in next(work, ()):  # the last process may have fewer
-            model.keep_features(to_device(batch, processes.device))
+            model.fill_cache(to_device(batch, processes.device))
             encoded += len(batch.get("picture_keys", ()))
         # The shares are about equal, so this process tells how far all of them are.
         reporter.encoding(min(number * size, share) * len(groups) // share, len(groups))
@@ -131,8 +132,8 @@ class _Unknown:
         images = [image for image in images if not self.collator.stores.know(image)]
         batches = []
         if images:
-            batch = self.collator.inputs(images, [""] * len(images), None, range(len(images)))
-            batch.pop("text_input_ids", None)  # it is the pictures' processor that wants words
+            batch = self.collator.picture_inputs(images)
+            batch.pop("text_input_ids", None)  # these words are none to keep
             batches.append(batch)
         if self.reads_text:
             questions = sorted({self.collator.question_of(example) for example in found}, key=len)

@@ -56,8 +56,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 @torch.no_grad()  # inference mode would leave shared out weights that cannot be trained any more
 def encode(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) -> Pictures:
     """Run everything that depends on the pictures alone."""
-    # The processors of most families take a text beside each picture; which one does not matter to the picture.
-    batch = collator.inputs(images, [""] * len(images), None, range(len(images)))
+    batch = collator.picture_inputs(images)
     return Pictures(images, model.encode_image(to_device(batch, _device(model))))
 
 

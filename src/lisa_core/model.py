@@ -152,7 +152,7 @@ class LisaModel(nn.Module):
         if features is not None:
             return features
         keeps = self.cache.pictures.vision is not None and "picture_keys" in batch
-        with self._half(batch["image_index"].device), torch.no_grad() if keeps else nullcontext():
+        with self._half(), torch.no_grad() if keeps else nullcontext():
             features = self.vlm.encode_image(batch)
         if keeps:
             self.cache.pictures.keep_vision(batch["picture_keys"], features)
@@ -162,7 +162,7 @@ class LisaModel(nn.Module):
         if "sam_features" in batch:
             return batch["sam_features"]
         keeps = self.cache.pictures.sam is not None and "picture_keys" in batch
-        with self._half(batch["image_index"].device), torch.no_grad() if keeps else nullcontext():
+        with self._half(), torch.no_grad() if keeps else nullcontext():
             features = encoder(batch["sam_pixels"]).float()
         if keeps:
             self.cache.pictures.keep_sam(batch["picture_keys"], features, batch["sam_content"])
@@ -171,17 +171,17 @@ class LisaModel(nn.Module):
     def _text_states(self, batch: Batch) -> Tensor:
         """Hidden states of the text alone, float32 [N,L',Dt]."""
         if self.cache.text is None:
-            with self._half(batch["text_input_ids"].device):
+            with self._half():
                 return self.vlm.encode_text(batch).float()
 
         def encode(ids: Tensor, mask: Tensor) -> Tensor:
-            with self._half(ids.device), torch.no_grad():
+            with self._half(), torch.no_grad():
                 return self.vlm.encode_text({"text_input_ids": ids, "text_attention_mask": mask})
 
         return self.cache.text.get(batch["text_input_ids"], batch["text_attention_mask"], encode)
 
     @torch.no_grad()
-    def keep_features(self, batch: Batch) -> None:
+    def fill_cache(self, batch: Batch) -> None:
         """Have the cache keep what frozen encoders make of a batch's pictures and of its sentences, as far as it does.
 
         Args:
@@ -216,7 +216,7 @@ class LisaModel(nn.Module):
         if self.config.fusion == "late":
             prompts, rows = self._late_prompts(batch, encoded)
         else:
-            with self._half(batch["image_index"].device):
+            with self._half():
                 hidden = self.vlm(batch, encoded.features, with_logits=False).hidden
             states, rows = seg_states(hidden, batch["input_ids"], self.vlm.seg_token_id)
             if self.training and len(states) == 0:
@@ -226,7 +226,7 @@ class LisaModel(nn.Module):
             prompts = self.text_sam(context, torch.ones_like(context[..., 0], dtype=torch.bool))
             if self.training and "labels" in batch:
                 positions, token_labels = shifted_positions(batch["labels"])
-                with self._half(batch["image_index"].device):
+                with self._half():
                     token_logits = self.vlm.lm_logits(hidden[positions])
         images = batch["image_index"][rows]
         patch_similarity = similarity = mask_prompt = None
@@ -259,11 +259,11 @@ class LisaModel(nn.Module):
         """States [M,L,Dt] of which training drops some channels, the same in all places of a row."""
         return F.dropout1d(states.transpose(1, 2), self.feature_dropout, self.training).transpose(1, 2)
 
-    def _half(self, device: torch.device) -> AbstractContextManager[object]:
+    def _half(self) -> AbstractContextManager[object]:
         """Half precision, where it is asked for: around what reads, not around what draws."""
         if self.half_dtype is None:
             return nullcontext()
-        return torch.autocast(device.type, self.half_dtype)
+        return torch.autocast(self.text_sam.queries.device.type, self.half_dtype)
 
     def _late_prompts(self, batch: Batch, encoded: EncodedImages) -> tuple[Tensor, Tensor]:
         assert self.image_text is not None

@@ -193,8 +193,16 @@ class Trainer:
         self.tracking = Tracking(config, self.processes)
         position = self.position
         if position.epoch == 1 and encodes_ahead(config):
-            data, processes = self.train_data, self.processes
-            encode_ahead(self.model, data, self.collator, config, processes, self.reporter, interrupts)
+            encode_ahead(
+                self.model,
+                self.train_data,
+                sampler.groups,
+                self.collator,
+                config,
+                self.processes,
+                self.reporter,
+                interrupts,
+            )
         self.reporter.start(total, position.step)
         while position.epoch <= config.optim.num_epochs:
             sampler.set_epoch(position.epoch, position.epoch_step)

@@ -78,6 +78,11 @@ class Collator:
             batch["fine_pixels"] = torch.stack([fine_pixels(image, side) for image in images])
         return batch
 
+    def picture_inputs(self, images: Sequence[Image.Image]) -> Batch:
+        """What encoders of pictures read of U of them; the words beside them mean nothing."""
+        # The processors of most families take a text beside each picture; which one does not matter to the picture.
+        return self.inputs(images, [""] * len(images), None, range(len(images)))
+
     def text_inputs(self, questions: Sequence[str]) -> Batch:
         """What the language model alone reads of N questions (late fusion)."""
         return self.vlm.preprocess_text([plain_question(self.vlm.tokenizer, text) for text in questions])
