@@ -70,6 +70,20 @@ def test_a_step_has_its_rate_s_size_and_vectors_follow_adamw(shape: tuple[int, .
         torch.testing.assert_close(vector, alone)
 
 
+def test_earlier_gradients_count() -> None:
+    steps = []
+    for earlier in (0, 5):
+        matrix = nn.Parameter(torch.zeros(3, 3))
+        optimizer = MuonAdamW(groups(matrix, nn.Parameter(torch.ones(3))), lr=1.0, betas=(0.9, 0.95))
+        for number in range(earlier + 1):
+            before = matrix.detach().clone()
+            matrix.grad = torch.eye(3) if number == earlier else torch.eye(3).flip(0)
+            optimizer.step()
+        steps.append(matrix.detach() - before)
+    assert not torch.allclose(steps[0], steps[1], atol=2e-3)
+    assert steps[1][0, 2] < -2e-3 < steps[0][0, 2], "it still goes where it went before"
+
+
 def test_a_closure_is_refused() -> None:
     optimizer = MuonAdamW(groups(nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3))), 1.0, (0.9, 0.95))
     with pytest.raises(ValueError, match="closure"):
