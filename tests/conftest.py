@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -173,3 +174,26 @@ def workplace(trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         shutil.copytree(trained.folder / name, tmp_path / name, symlinks=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def run_on_two_processes() -> Callable[[str], None]:
+    """`run(script)` runs Python source on two processes that find one another, as a launcher starts them."""
+
+    def run(script: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        together = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", script],
+                env={**together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stderr=subprocess.PIPE,
+            )
+            for rank in range(2)
+        ]
+        said = [child.communicate(timeout=120)[1].decode() for child in children]
+        assert [child.returncode for child in children] == [0, 0], said[0][-2000:] + said[1][-2000:]
+
+    return run

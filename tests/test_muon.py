@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,52 @@ def test_earlier_gradients_count() -> None:
         steps.append(matrix.detach() - before)
     assert not torch.allclose(steps[0], steps[1], atol=2e-3)
     assert steps[1][0, 2] < -2e-3 < steps[0][0, 2], "it still goes where it went before"
+
+
+SHARED = """
+import os
+import torch
+from torch import nn
+from lisa_core import muon
+from lisa_core.processes import Processes
+
+made = []
+plain = muon.orthogonal
+muon.orthogonal = lambda matrix: made.append(matrix) or plain(matrix)
+processes = Processes("cpu")
+assert processes.world_size == 2
+
+
+def trained(processes):
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((6, 4), (3, 8), (5, 3, 2, 2), (2, 2))
+    matrices = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    vector = nn.Parameter(torch.ones(3))
+    groups = [
+        {"params": matrices, "lr": 0.01, "weight_decay": 0.5, "orthogonal": True},
+        {"params": [vector], "lr": 0.1, "weight_decay": 0.0, "orthogonal": False},
+    ]
+    optimizer = muon.MuonAdamW(groups, 1.0, (0.9, 0.95), processes)
+    for _ in range(3):
+        for parameter in (*matrices[:-1], vector):
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+    return [*matrices, vector], optimizer.state_dict()["state"]
+
+
+together, kept = trained(processes)
+assert len(made) in (3, 6) and processes.sum([len(made)]) == [9], len(made)
+alone, kept_alone = trained(None)
+for one, other in zip(together, alone):
+    torch.testing.assert_close(one, other)
+assert kept.keys() == kept_alone.keys()
+assert all(torch.equal(kept[number]["momentum"], kept_alone[number]["momentum"]) for number in range(3))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_share_the_work_and_come_to_the_same(run_on_two_processes: Callable[[str], None]) -> None:
+    run_on_two_processes(SHARED)
 
 
 def test_a_closure_is_refused() -> None:

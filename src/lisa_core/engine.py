@@ -122,6 +122,7 @@ class Engine:
             self.model.drawing_parts if apart else (),
             optim.decoder_learning_rate,
             optim.muon_learning_rate if optim.decoder_optimizer == "muon" else None,
+            self.processes,
         )
 
     def step(self, window: Sequence[MicroBatch]) -> Step:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lisa_core.config import OptimConfig, TrainConfig
 from lisa_core.errors import ConfigError
 from lisa_core.muon import MuonAdamW
+from lisa_core.processes import Processes
 
 _BETAS = (0.9, 0.95)
 # Learned tables that are bare parameters, not `nn.Embedding`s: our queries, and the positions of SAM's encoder.
@@ -28,6 +29,7 @@ def build_optimizer(
     drawing: Iterable[nn.Module] = (),
     drawing_rate: float | None = None,
     muon_rate: float | None = None,
+    processes: Processes | None = None,
 ) -> torch.optim.Optimizer:
     """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries.
 
@@ -40,6 +42,7 @@ def build_optimizer(
         drawing: parts of the model in groups of their own, whose `draws` is True.
         drawing_rate: the peak learning rate of these; default: as all.
         muon_rate: the peak learning rate of their matrices, if these are to follow Muon.
+        processes: who train copies of the model together, if they are several.
 
     Raises:
         ConfigError: if bitsandbytes, or the device that its optimizers need, is not there.
@@ -63,7 +66,7 @@ def build_optimizer(
             by_kind[id(parameter) in draws, is_matrix]["params"].append(parameter)
     groups = [group for group in by_kind.values() if group["params"]]
     if any(group["orthogonal"] for group in groups):
-        return MuonAdamW(groups, lr=learning_rate, betas=_BETAS)
+        return MuonAdamW(groups, learning_rate, _BETAS, processes)
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
     check_optimizer(kind, device)

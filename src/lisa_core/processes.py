@@ -17,6 +17,7 @@ from accelerate.utils import (
     is_deepspeed_available,
     parse_flag_from_env,
 )
+from torch import Tensor
 
 from lisa_core.discovery import one_line
 from lisa_core.errors import ConfigError
@@ -95,8 +96,12 @@ class Processes:
             return list(values)
         # float32 where the device has no more; the sums are of losses and counts
         kind = torch.float32 if self.device.type == "mps" else torch.float64
-        total = self.accelerator.reduce(torch.tensor(list(values), dtype=kind, device=self.device), reduction="sum")
-        return total.tolist()
+        return self.total(torch.tensor(list(values), dtype=kind, device=self.device)).tolist()
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, the same on each."""
+        summed: Tensor = self.accelerator.reduce(values, reduction="sum")
+        return summed
 
     def gather(self, items: list[T]) -> list[T]:
         """The items of all processes, in their order."""
