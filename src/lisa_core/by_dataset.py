@@ -25,13 +25,16 @@ class ByDataset:
         self.columns = ["samples", "masks", "overlap", *self.weights, *(f"{name} count" for name in self.weights)]
         self.sums = torch.zeros(len(self.names), len(self.columns), dtype=torch.float64)
 
-    def add(self, batch: Batch, terms: Mapping[str, LossTerm], iou: Tensor) -> None:
-        """Count a micro-batch, whose rows say in `datasets` what they are of, in `turns` how many samples they hold."""
+    def add(self, batch: Batch, terms: Mapping[str, LossTerm], iou: Tensor, rows: Tensor) -> None:
+        """Count a micro-batch, whose rows say in `datasets` what they are of, in `turns` how many samples they hold.
+
+        `iou` [K] is of the masks that were drawn, which belong to `rows` [K].
+        """
         if not self.names:
             return
         number = torch.tensor([self.names.index(name) for name in batch["datasets"]])
         self._add("samples", number, batch["turns"])
-        drawn = number[batch["seg_row"].cpu()]
+        drawn = number[rows.cpu()]
         self._add("masks", drawn, torch.ones(len(drawn)))
         self._add("overlap", drawn, iou)
         for name, term in terms.items():

@@ -128,6 +128,11 @@ class OptimConfig:
         "starts with a map to draw by.",
         low=0,
     )
+    draw_each: Literal["sentence", "target"] = setting(
+        "sentence",
+        "What the mask decoder draws of a training batch: a mask for each sentence, or one for each target, by one of "
+        "the sentences that mean it. The similarity map learns from all of them.",
+    )
     learning_rate: float | None = setting(
         None,
         "Peak learning rate of AdamW; default 1e-4, or 1e-3 for a tiny model, which starts from random weights.",

@@ -137,7 +137,8 @@ class Engine:
             last = number == len(window)
             with self._exchange(last):
                 batch = to_device(micro.batch, self.processes.device)
-                terms, iou = loss_terms(self._forward(batch), batch)
+                output = self._forward(batch)
+                terms, iou = loss_terms(output, batch)
                 # Sums over the window's own counts, not means of means: micro-batches of unequal size weigh right.
                 shares = {name: term.total / max(counts[name], 1.0) for name, term in terms.items()}
                 loss = torch.stack([self.weights[name] * share for name, share in shares.items()]).sum()
@@ -150,7 +151,7 @@ class Engine:
                 sums["loss"] += loss.item()
                 sums["iou_sum"] += iou.sum().item()
                 sums["masks"] += len(iou)
-                parts.add(batch, terms, iou)
+                parts.add(batch, terms, iou, output.of_drawn(batch["seg_row"]))
         summed = self.processes.sum([*sums.values(), *parts.flat()])
         return replace(self._update(dict(zip(sums, summed))), datasets=parts.record(summed[len(sums) :]))
 

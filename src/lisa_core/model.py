@@ -27,9 +27,9 @@ class LisaOutput:
     """Masks of one batch. All maps are in the frame of the original picture: no padding, squashed to a square grid."""
 
     mask_logits: Tensor
-    """Low-resolution mask logits [M,s,s], float32."""
+    """Low-resolution mask logits [K,s,s], float32, of the masks that are drawn: all M, unless the batch says which."""
     iou: Tensor
-    """The decoder's own estimate of each mask's IoU, [M]."""
+    """The decoder's own estimate of each drawn mask's IoU, [K]."""
     rows: Tensor
     """The sentence each mask belongs to, int64 [M]."""
     similarity_logits: Tensor | None
@@ -40,6 +40,12 @@ class LisaOutput:
     """The ids those scores should predict, [T]."""
     decoded: bool = True
     """False: the mask decoder was left out, the masks are the similarity map's and `iou` is 0."""
+    drawn: Tensor | None = None
+    """Which of the M masks are drawn, int64 [K]; None: all."""
+
+    def of_drawn(self, values: Tensor) -> Tensor:
+        """Those of the drawn masks, of M values: [M,...] -> [K,...]."""
+        return values if self.drawn is None else values[self.drawn]
 
 
 @dataclass
@@ -208,7 +214,8 @@ class LisaModel(nn.Module):
         """Draw a mask for each sentence (late fusion) or each `[SEG]` (joint fusion) of the batch.
 
         Args:
-            batch: what the VLM's `preprocess` returned, with `sam_pixels` and `sam_content` for SAM mask features.
+            batch: what the VLM's `preprocess` returned, with `sam_pixels` and `sam_content` for SAM mask features; its
+                `drawn`, if any, says of which masks alone the decoder is to draw.
             encoded: what `encode_image` returned for the same pictures, to save encoding them again.
         """
         encoded = encoded if encoded is not None else self.encode_image(batch)
@@ -238,13 +245,19 @@ class LisaModel(nn.Module):
                 raise ValueError("without a similarity map there is nothing to see but what the decoder draws")
             none = similarity.new_zeros(len(similarity))
             return LisaOutput(similarity.detach(), none, rows, similarity, token_logits, token_labels, decoded=False)
+        drawn = batch.get("drawn")
+        if drawn is not None:
+            prompts, images = prompts[drawn], images[drawn]
+            if patch_similarity is not None:
+                patch_similarity = patch_similarity[drawn]
         content = encoded.mask_content[images]
         if patch_similarity is not None and similarity is not None:
             # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
             size = _size(encoded.mask_features)
             mask_prompt = reframe(patch_similarity.detach(), encoded.patch_content[images], content, size)
             if self.map_level is not None:
-                prompts, mask_prompt = self.map_level(prompts, mask_prompt, similarity.detach())
+                shown = similarity if drawn is None else similarity[drawn]
+                prompts, mask_prompt = self.map_level(prompts, mask_prompt, shown.detach())
         low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt, encoded.fine, self.refinement)
         return LisaOutput(
             mask_logits=_in_picture(low_res[:, None], content),
@@ -253,6 +266,7 @@ class LisaModel(nn.Module):
             similarity_logits=similarity,
             token_logits=token_logits,
             token_labels=token_labels,
+            drawn=drawn,
         )
 
     def _thinned(self, states: Tensor) -> Tensor:

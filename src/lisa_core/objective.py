@@ -39,13 +39,14 @@ def loss_weights(config: LossConfig) -> dict[str, float]:
 def term_counts(batch: Batch) -> dict[str, float]:
     """What the terms of a batch will be averaged over, known before the model has seen it."""
     masks = float(len(batch["targets"]))
-    counts = dict.fromkeys(("bce", "dice", "similarity", "contrast", "pointing", "iou"), masks)
+    counts = dict.fromkeys(("similarity", "contrast", "pointing"), masks)
+    counts |= dict.fromkeys(("bce", "dice", "iou"), float(len(batch["drawn"])) if "drawn" in batch else masks)
     counts["ce"] = float(shifted_positions(batch["labels"])[0].sum()) if "labels" in batch else 0.0
     return counts
 
 
 def loss_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], Tensor]:
-    """The terms of the loss, unweighted, and each mask's IoU [M] with its target (no gradient).
+    """The terms of the loss, unweighted, and each drawn mask's IoU [K] with its target (no gradient).
 
     The k-th `[SEG]` of an answer draws the k-th target of its row; an answer in words alone has neither. The mask terms
     are those of LISA (arXiv:2308.00692, equation 5); the IoU term is SAM's (arXiv:2304.02643, appendix A).
@@ -69,13 +70,14 @@ def _mask_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], 
     logits = output.mask_logits.float()
     size = min(logits.shape[-1], batch["targets"].shape[-1])
     logits = _at(logits, size)
-    target, valid = pool_targets(batch["targets"], batch["valid"], size)
+    target, valid = pool_targets(output.of_drawn(batch["targets"]), output.of_drawn(batch["valid"]), size)
     iou = soft_iou(logits, target, valid)
     terms = {}
     if output.decoded:
-        terms["bce"] = summed(bce_per_mask(logits, target, valid), rows)
-        terms["dice"] = summed(dice_per_mask(logits, target, valid), rows)
-        terms["iou"] = summed((output.iou.float() - iou).square(), rows)
+        drawn = output.of_drawn(rows)
+        terms["bce"] = summed(bce_per_mask(logits, target, valid), drawn)
+        terms["dice"] = summed(dice_per_mask(logits, target, valid), drawn)
+        terms["iou"] = summed((output.iou.float() - iou).square(), drawn)
     if output.similarity_logits is not None:
         similarity = output.similarity_logits.float()
         target, valid = pool_targets(batch["targets"], batch["valid"], similarity.shape[-1])

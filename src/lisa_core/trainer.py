@@ -129,7 +129,7 @@ class Trainer:
         stores = self.model.cache.pictures
         self.model.feature_dropout = config.optim.feature_dropout
         size, turns = sam_size(config.model), config.data.turns
-        self.collator = Collator(self.model.vlm, config.model, size, stores, turns=turns)
+        self.collator = Collator(self.model.vlm, config.model, size, stores, turns, config.optim.draw_each)
         if self.processes.rank > 0:
             set_seed(config.optim.seed + self.processes.rank)  # the same weights everywhere, but not the same dropout
 

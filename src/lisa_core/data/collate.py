@@ -33,17 +33,25 @@ class Collator:
         sam: shape of SAM's parts; gives the side of the encoder's input and of the targets.
         stores: features of pictures that were encoded before, if there are such.
         turns: most sentences of a picture that a training batch asks in one conversation (joint fusion).
+        draw_each: `OptimConfig.draw_each`.
 
     Raises:
         ConfigError: if there are to be conversations and the family knows none.
     """
 
     def __init__(
-        self, vlm: VLM, config: ModelConfig, sam: SamSize, stores: PictureStores | None = None, turns: int = 1
+        self,
+        vlm: VLM,
+        config: ModelConfig,
+        sam: SamSize,
+        stores: PictureStores | None = None,
+        turns: int = 1,
+        draw_each: str = "sentence",
     ) -> None:
         if turns > 1 and not vlm.knows_turns:
             raise ConfigError(f"--vlm {vlm.family} knows no conversations: leave --turns {turns} out")
         self.turns = turns if config.fusion == "joint" else 1
+        self.draw_each = draw_each
         self.vlm = vlm
         self.config = config
         self.sam = sam
@@ -94,9 +102,10 @@ class Collator:
 
         Returns:
             the inputs of N rows; `targets` and `valid`, float [M,s,s] with s = `sam.mask_size`: the share of each cell
-            that is target, and that counts; `seg_row`, int64 [M]: the row whose answers draw it; `turns`, int64 [N]:
-            how many examples a row asks; `datasets`, N names; `sample_ids`, a name for each example. M is the number of
-            examples, unless answers have several masks or none.
+            that is target, and that counts; `seg_row`, int64 [M]: the row whose answers draw it; `drawn`, int64 [K]:
+            which of the M the mask decoder draws, unless that is all; `turns`, int64 [N]: how many examples a row asks;
+            `datasets`, N names; `sample_ids`, a name for each example. M is the number of examples, unless answers have
+            several masks or none.
         """
         images, index = unique_images(examples)
         several = self.config.fusion == "joint"
@@ -121,6 +130,10 @@ class Collator:
         batch["targets"] = torch.stack([target for target, _ in rasters]) if masks else none
         batch["valid"] = torch.stack([valid for _, valid in rasters]) if masks else none
         batch["seg_row"] = torch.tensor([row for row, _ in masks], dtype=torch.int64)
+        if self.draw_each == "target":
+            firsts = first_of_each(batch["targets"], batch["image_index"][batch["seg_row"]])
+            if len(firsts) < len(masks):
+                batch["drawn"] = firsts
         batch["sample_ids"] = [example.sample.id for example in examples]
         batch["turns"] = torch.tensor([len(row) for _, row in rows])
         batch["datasets"] = [row[0].sample.dataset for _, row in rows]
@@ -180,6 +193,25 @@ def conversations(examples: Sequence[Example], index: Sequence[int], turns: int)
         else:
             rows.append((image, [example]))
     return rows
+
+
+def first_of_each(targets: Tensor, pictures: Tensor) -> Tensor:
+    """The first mask of each target: those of one picture that are the same mean the same.
+
+    Args:
+        targets: [M,s,s].
+        pictures: int64 [M], what each is a mask of.
+
+    Returns:
+        int64 [K], ascending.
+    """
+    firsts: list[int] = []
+    areas = targets.sum((1, 2))  # tells most of them apart without a look at the cells
+    for number in range(len(targets)):
+        alike = [k for k in firsts if pictures[k] == pictures[number] and areas[k] == areas[number]]
+        if not any(torch.equal(targets[k], targets[number]) for k in alike):
+            firsts.append(number)
+    return torch.tensor(firsts, dtype=torch.int64)
 
 
 def _joins(one: Example, other: Example) -> bool:
