@@ -193,7 +193,11 @@ def run_on_two_processes() -> Callable[[str], None]:
             )
             for rank in range(2)
         ]
-        said = [child.communicate(timeout=120)[1].decode() for child in children]
+        try:
+            said = [child.communicate(timeout=120)[1].decode() for child in children]
+        finally:
+            for child in children:
+                child.kill()
         assert [child.returncode for child in children] == [0, 0], said[0][-2000:] + said[1][-2000:]
 
     return run

@@ -13,20 +13,24 @@ from hypothesis import strategies as st
 
 from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from lisa_core.data.base import Example
-from lisa_core.data.collate import first_of_each
+from lisa_core.data.collate import Collator, first_of_each
 from lisa_core.engine import Engine, MicroBatch
 from lisa_core.objective import loss_terms, term_counts
 from lisa_core.trainer import Trainer
+from lisa_core.vlm import Batch
+
+MASKS = torch.tensor(
+    [[[1.0, 0.5], [0, 0]], [[0, 0], [1, 0.5]], [[1, 1], [1, 1]], [[0, 0], [0, 0]]]
+)  # the last is empty
+COUNTED = torch.tensor([[[1.0, 1.0], [1, 1]], [[1, 1], [1, 0]]])
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=12))
-def test_the_first_mask_of_each_target_of_each_picture(made: list[tuple[int, int]]) -> None:
-    masks = torch.randperm(16).view(4, 2, 2).float()
-    masks[1] = masks[0].flip(0)  # another one of the same area
-    targets = torch.stack([masks[mask] for _, mask in made]) if made else torch.zeros(0, 2, 2)
-    found = first_of_each(targets, torch.tensor([picture for picture, _ in made], dtype=torch.int64))
-    assert found.dtype == torch.int64
-    assert found.tolist() == [number for number, pair in enumerate(made) if pair not in made[:number]]
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 1)), max_size=12))
+def test_the_first_mask_of_each_target_in_each_place(made: list[tuple[str, int, int]]) -> None:
+    targets = torch.stack([MASKS[mask] for _, mask, _ in made]) if made else torch.zeros(0, 2, 2)
+    valid = torch.stack([COUNTED[counted] for _, _, counted in made]) if made else torch.zeros(0, 2, 2)
+    found = first_of_each(targets, valid, [place for place, _, _ in made])
+    assert found == [number for number, one in enumerate(made) if one[1] == 3 or one not in made[:number]]
 
 
 def trainer_of(
@@ -96,33 +100,71 @@ def test_where_every_sentence_is_drawn_nothing_is_said_of_it(scenes: Path, tmp_p
     assert "drawn" not in trainer_of(scenes, tmp_path / "three").collator(examples[:2])
 
 
+def test_two_things_that_are_not_there_are_two(scenes: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(scenes, tmp_path / "run")
+    examples = [dataclasses.replace(example, mask=0 * example.mask) for example in phrasings(trainer)[:3]]
+    assert "drawn" not in trainer.collator(examples)
+
+
+def test_answers_in_words_and_of_several_masks(scenes: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(scenes, tmp_path / "run", fusion="joint")
+    first, second, again, other, _ = phrasings(trainer)
+    words = dataclasses.replace(other, sample=dataclasses.replace(other.sample, kind="text", answer="A picture."))
+    both = dataclasses.replace(
+        first, sample=dataclasses.replace(first.sample, kind="masks"), masks=[second.mask, first.mask]
+    )
+    batch = trainer.collator([words, both, again, other])
+    assert batch["seg_row"].tolist() == [1, 1, 2, 3] and batch["drawn"].tolist() == [0, 1, 3]
+    terms, iou = loss_terms(trainer.model.train()(batch), batch)
+    assert len(iou) == 3 and terms["bce"].rows is not None and terms["bce"].rows.tolist() == [1, 1, 3]
+    assert "drawn" not in trainer.collator([words, words])
+
+
+def test_micro_batches_of_which_more_or_less_is_drawn_weigh_right(scenes: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(scenes, tmp_path / "run")
+    examples = phrasings(trainer)
+    engine = Engine(trainer.model.eval(), trainer.config, trainer.processes, total_steps=2)
+    batches = [trainer.collator(examples[:3]), trainer.collator(examples[3:])]
+    with torch.no_grad():
+        terms = [loss_terms(trainer.model(batch), batch)[0]["bce"] for batch in batches]
+    assert [term.count for term in terms] == [2, 1]
+    step = engine.step([MicroBatch(batch) for batch in batches])
+    assert step.record["bce"] == pytest.approx(sum(float(term.total) for term in terms) / 3, rel=1e-5)
+
+
 def test_a_step_counts_the_masks_it_drew(scenes: Path, tmp_path: Path) -> None:
     trainer = trainer_of(scenes, tmp_path / "run")
     examples = phrasings(trainer)
-    for example in examples[3:]:
-        object.__setattr__(example.sample, "dataset", "other")
     first, other = examples[0].sample.dataset, "other"
-    batch = trainer.collator(examples)
+    for number in (3, 4):
+        named = dataclasses.replace(examples[number].sample, dataset=other)
+        examples[number] = dataclasses.replace(examples[number], sample=named)
+    # What both datasets hold is each one's own.
+    shared = dataclasses.replace(examples[2], sample=dataclasses.replace(examples[2].sample, dataset=other))
+    batch = trainer.collator([*examples, shared])
     engine = Engine(trainer.model.train(), trainer.config, trainer.processes, total_steps=2, datasets=[first, other])
     step = engine.step([MicroBatch(batch)])
-    assert step.finite and step.record["masks"] == 3
-    assert {name: (of["masks"], of["samples"]) for name, of in step.datasets.items()} == {first: (2, 3), other: (1, 2)}
+    assert step.finite and step.record["masks"] == 4
+    assert {name: (of["masks"], of["samples"]) for name, of in step.datasets.items()} == {first: (2, 3), other: (2, 3)}
 
 
 @pytest.mark.parametrize("fusion", ["late", "joint"])
-def test_a_run_with_map_epochs(scenes: Path, tmp_path: Path, fusion: str) -> None:
+def test_a_run_with_map_epochs(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fusion: str) -> None:
     trainer = trainer_of(scenes, tmp_path / "run", map_epochs=1, fusion=fusion)
     collator = trainer.collator
-    load = trainer.train_data.load
-
-    def twins(index: int) -> Example:  # every two sentences mean the same
-        example, twin = load(index), load(index - index % 2)
-        return dataclasses.replace(example, image=twin.image, mask=twin.mask)
-
-    trainer.train_data.load = twins  # type: ignore[method-assign]
     assert collator.draw_each == "target"
+    drawn: list[int] = []
+    collate = collator.__class__.__call__
+
+    def watched(self: Collator, examples: list[Example]) -> Batch:
+        twins = [dataclasses.replace(example, mask=examples[0].mask) for example in examples]  # one target a picture
+        batch = collate(self, twins)
+        drawn.append(len(batch.get("drawn", batch["targets"])))
+        return batch
+
+    monkeypatch.setattr(Collator, "__call__", watched)
     trainer.run()
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     masks = [record["masks"] for record in records if record["kind"] == "step"]
     assert masks[:3] == [4, 4, 4], "the map learns from every sentence"
-    assert sum(masks[3:]) < 12 and min(masks[3:]) >= 1
+    assert masks[3:] == drawn[3:6] and max(masks[3:]) <= 2, "a batch of four has two pictures"

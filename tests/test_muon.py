@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from lisa_core import muon
 from lisa_core.build import build_model
 from lisa_core.config import DataConfig, OptimConfig, RunConfig, TrainConfig
 from lisa_core.errors import ConfigError
@@ -85,8 +86,15 @@ def test_earlier_gradients_count() -> None:
     assert steps[1][0, 2] < -2e-3 < steps[0][0, 2], "it still goes where it went before"
 
 
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 100))
+def test_by_squares_it_is_the_same_in_single_precision(rows: int, rank: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    left, right = (torch.randn(shape, generator=generator) for shape in ((rows, rank), (rank, 5 * rows)))
+    by_squares, by_rows = (way(left @ right / (left @ right).norm()) for way in (muon._by_square, muon._by_rows))
+    assert torch.allclose(by_squares, by_rows, atol=5e-3)
+
+
 SHARED = """
-import os
 import torch
 from torch import nn
 from lisa_core import muon

@@ -130,8 +130,8 @@ class OptimConfig:
     )
     draw_each: Literal["sentence", "target"] = setting(
         "sentence",
-        "What the mask decoder draws of a training batch: a mask for each sentence, or one for each target, by one of "
-        "the sentences that mean it. The similarity map learns from all of them.",
+        "What the mask decoder draws of a training batch: a mask for each sentence, or one for each target, by the "
+        "first of the sentences that mean it. The similarity map learns from all of them.",
     )
     learning_rate: float | None = setting(
         None,

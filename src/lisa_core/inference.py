@@ -143,7 +143,8 @@ def _said(collator: Collator, ids: Tensor) -> str:
 
 def _full_size(output: LisaOutput, encoded: Pictures, image_index: Sequence[int]) -> Iterator[tuple[int, Prediction]]:
     """Each mask at its picture's own size, with the row that it is for."""
-    for row, logits, iou in zip(output.rows.tolist(), output.mask_logits.float(), output.iou.tolist()):
+    rows = output.of_drawn(output.rows).tolist()
+    for row, logits, iou in zip(rows, output.mask_logits.float(), output.iou.tolist()):
         width, height = encoded.images[image_index[row]].size
         full = F.interpolate(logits[None, None], size=(height, width), mode="bilinear", align_corners=False)
         yield row, Prediction(full[0, 0], iou)

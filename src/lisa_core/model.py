@@ -27,7 +27,7 @@ class LisaOutput:
     """Masks of one batch. All maps are in the frame of the original picture: no padding, squashed to a square grid."""
 
     mask_logits: Tensor
-    """Low-resolution mask logits [K,s,s], float32, of the masks that are drawn: all M, unless the batch says which."""
+    """Low-resolution mask logits [K,s,s], float32, of the masks that are drawn; see `drawn`."""
     iou: Tensor
     """The decoder's own estimate of each drawn mask's IoU, [K]."""
     rows: Tensor

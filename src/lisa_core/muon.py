@@ -88,14 +88,17 @@ class MuonAdamW(torch.optim.AdamW):
             orthogonal(matrix) if owner == self.processes.rank else torch.zeros_like(matrix)
             for matrix, owner in zip(matrices, owners)
         ]
-        whole = self.processes.total(torch.cat([share.flatten() for share in shares]))
+        whole = self.processes.sum_tensor(torch.cat([share.flatten() for share in shares]))
         parts = whole.split([share.numel() for share in shares])
         return [part.view_as(share) for part, share in zip(parts, shares)]
 
 
 def _work(matrix: Tensor) -> int:
-    """About how many products `orthogonal` takes."""
-    return matrix.numel() * min(matrix.shape)
+    """How many products of two numbers `orthogonal` takes."""
+    short, long = sorted(matrix.shape)
+    if _is_wide(short, long):
+        return 2 * short**2 * long + (4 * _ROUNDS - 2) * short**3
+    return _ROUNDS * (2 * short**2 * long + short**3)
 
 
 def _shared_out(work: Sequence[int], shares: int) -> list[int]:
@@ -115,8 +118,13 @@ def orthogonal(matrix: Tensor) -> Tensor:
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.mT if is_tall else matrix
     x = x / x.norm().clamp(min=1e-7)
-    x = _by_square(x) if 2 * x.shape[0] <= x.shape[1] else _by_rows(x)
+    x = _by_square(x) if _is_wide(*x.shape) else _by_rows(x)
     return x.mT if is_tall else x
+
+
+def _is_wide(rows: int, columns: int) -> bool:
+    """Whether matrices of that shape take fewer products by their squares."""
+    return 2 * rows <= columns
 
 
 def _by_rows(x: Tensor) -> Tensor:
@@ -135,9 +143,10 @@ def _by_square(x: Tensor) -> Tensor:
     a, b, c = _COEFFICIENTS
     square = x @ x.mT
     one = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    product = one
-    for _ in range(_ROUNDS):
+    product = factor = one
+    for number in range(_ROUNDS):
+        if number:
+            square = factor @ square @ factor
         factor = a * one + b * square + c * square @ square
         product = factor @ product
-        square = factor @ square @ factor
     return product @ x

@@ -74,10 +74,10 @@ def _mask_terms(output: LisaOutput, batch: Batch) -> tuple[dict[str, LossTerm], 
     iou = soft_iou(logits, target, valid)
     terms = {}
     if output.decoded:
-        drawn = output.of_drawn(rows)
-        terms["bce"] = summed(bce_per_mask(logits, target, valid), drawn)
-        terms["dice"] = summed(dice_per_mask(logits, target, valid), drawn)
-        terms["iou"] = summed((output.iou.float() - iou).square(), drawn)
+        drawn_rows = output.of_drawn(rows)
+        terms["bce"] = summed(bce_per_mask(logits, target, valid), drawn_rows)
+        terms["dice"] = summed(dice_per_mask(logits, target, valid), drawn_rows)
+        terms["iou"] = summed((output.iou.float() - iou).square(), drawn_rows)
     if output.similarity_logits is not None:
         similarity = output.similarity_logits.float()
         target, valid = pool_targets(batch["targets"], batch["valid"], similarity.shape[-1])

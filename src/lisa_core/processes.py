@@ -96,9 +96,9 @@ class Processes:
             return list(values)
         # float32 where the device has no more; the sums are of losses and counts
         kind = torch.float32 if self.device.type == "mps" else torch.float64
-        return self.total(torch.tensor(list(values), dtype=kind, device=self.device)).tolist()
+        return self.sum_tensor(torch.tensor(list(values), dtype=kind, device=self.device)).tolist()
 
-    def total(self, values: Tensor) -> Tensor:
+    def sum_tensor(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes, the same on each."""
         summed: Tensor = self.accelerator.reduce(values, reduction="sum")
         return summed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -131,9 +131,11 @@ class Collator:
         batch["valid"] = torch.stack([valid for _, valid in rasters]) if masks else none
         batch["seg_row"] = torch.tensor([row for row, _ in masks], dtype=torch.int64)
         if self.draw_each == "target":
-            firsts = first_of_each(batch["targets"], batch["image_index"][batch["seg_row"]])
+            # What datasets have in common stays apart: each one's figures are over its own masks.
+            places = [(rows[number][0], rows[number][1][0].sample.dataset) for number, _ in masks]
+            firsts = first_of_each(batch["targets"], batch["valid"], places)
             if len(firsts) < len(masks):
-                batch["drawn"] = firsts
+                batch["drawn"] = torch.tensor(firsts)
         batch["sample_ids"] = [example.sample.id for example in examples]
         batch["turns"] = torch.tensor([len(row) for _, row in rows])
         batch["datasets"] = [row[0].sample.dataset for _, row in rows]
@@ -195,23 +197,24 @@ def conversations(examples: Sequence[Example], index: Sequence[int], turns: int)
     return rows
 
 
-def first_of_each(targets: Tensor, pictures: Tensor) -> Tensor:
-    """The first mask of each target: those of one picture that are the same mean the same.
+def first_of_each(targets: Tensor, valid: Tensor, places: Sequence[Hashable]) -> list[int]:
+    """Which masks are the first of their target: those in one place that are the same mean the same thing.
+
+    But for empty ones: what is not there may be two things.
 
     Args:
         targets: [M,s,s].
-        pictures: int64 [M], what each is a mask of.
+        valid: [M,s,s], the share of each cell that counts.
+        places: of each mask, such as its picture.
 
     Returns:
-        int64 [K], ascending.
+        Their numbers, ascending.
     """
-    firsts: list[int] = []
-    areas = targets.sum((1, 2))  # tells most of them apart without a look at the cells
-    for number in range(len(targets)):
-        alike = [k for k in firsts if pictures[k] == pictures[number] and areas[k] == areas[number]]
-        if not any(torch.equal(targets[k], targets[number]) for k in alike):
-            firsts.append(number)
-    return torch.tensor(firsts, dtype=torch.int64)
+    firsts: dict[Hashable, int] = {}
+    for number, (target, counted, place) in enumerate(zip(targets, valid, places)):
+        same = (place, target.numpy().tobytes(), counted.numpy().tobytes())
+        firsts.setdefault(same if target.any() else number, number)
+    return list(firsts.values())
 
 
 def _joins(one: Example, other: Example) -> bool:
