@@ -230,11 +230,16 @@ class ClipLLM(VLM):
             batch["labels"] = labels
         return batch
 
+    @property
+    def grid_side(self) -> int:
+        """As the tower cuts the picture."""
+        return int(self.vision.config.image_size // self.vision.config.patch_size)
+
     def encode_image(self, batch: Batch) -> ImageFeatures:
         """The tower's last hidden states without its class (and register) tokens."""
         pixels = batch["pixel_values"].to(self.vision.dtype)
         sequence = self.vision(pixel_values=pixels).last_hidden_state
-        side = self.vision.config.image_size // self.vision.config.patch_size
+        side = self.grid_side
         sequence = sequence[:, sequence.shape[1] - side * side :]
         grid = sequence.transpose(1, 2).unflatten(2, (side, side))
         return ImageFeatures(sequence=sequence, grid=grid, content=full_content(len(grid), grid.device))

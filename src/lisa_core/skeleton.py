@@ -67,21 +67,22 @@ def build_skeleton(config: ModelConfig) -> LisaModel:
 
 def sample_batch(model: LisaModel, config: TrainConfig) -> Batch:
     """A micro-batch of blank pictures with as many sentences as the run has, CPU tensors."""
-    size, turns = sam_size(model.config), config.data.turns
+    turns = config.data.turns
     sentences = config.data.batch_size
     each = min(config.data.sentences_per_image, sentences)
     counts = [min(each, sentences - start) for start in range(0, sentences, each)]  # sentences of each picture
     # The picture of each row, and how many sentences it asks.
     rows = [(image, min(turns, of - turn)) for image, of in enumerate(counts) for turn in range(0, of, turns)]
     said = [conversation([(question(EXPRESSION, is_sentence=False), answer())] * asked) for _, asked in rows]
-    batch = Collator(model.vlm, model.config, size, turns=turns).inputs(
+    collator = Collator(model.vlm, model.config, sam_size(model.config), turns=turns)
+    batch = collator.inputs(
         [Image.new("RGB", PICTURE, "gray")] * len(counts),
         [asked for asked, _ in said],
         [reply for _, reply in said],
         [image for image, _ in rows],
     )
     batch["seg_row"] = torch.tensor([row for row, (_, asked) in enumerate(rows) for _ in range(asked)])
-    batch["targets"] = torch.zeros(sentences, size.mask_size, size.mask_size)
+    batch["targets"] = torch.zeros(sentences, collator.mask_side, collator.mask_side)
     batch["valid"] = torch.ones_like(batch["targets"])
     return batch
 

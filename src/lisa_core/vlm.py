@@ -160,6 +160,14 @@ class VLM(nn.Module, ABC):
         """Widths of the tensors the methods below return."""
 
     @property
+    def grid_side(self) -> int | None:
+        """Patches a side of the square grid that every picture gets; None: that is not known before it is encoded.
+
+        Known, it spares training finer targets and pixels than what draws will compare with them.
+        """
+        return None
+
+    @property
     def seg_token_id(self) -> int:
         """The one id of `[SEG]`."""
         return int(self.tokenizer.convert_tokens_to_ids(SEG_TOKEN))

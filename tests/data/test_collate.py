@@ -13,13 +13,14 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from torch.nn import functional as F
 
-from lisa_core.build import sam_size
+from lisa_core.build import build_model, sam_size
 from lisa_core.clip_llm import ClipLLM
 from lisa_core.config import ModelConfig
 from lisa_core.data import IGNORE, Example, Sample
 from lisa_core.data.collate import Collator, conversations, target_raster, unique_images
 from lisa_core.errors import ConfigError
 from lisa_core.prompts import declines
+from lisa_core.registry import get_registry
 
 RED, BLUE = Image.new("RGB", (48, 32), "red"), Image.new("RGB", (32, 48), "blue")
 
@@ -118,6 +119,27 @@ def test_the_configuration_decides_what_a_batch_holds(vlm):
     assert sam["sam_pixels"].shape == (2, 3, 96, 96)
     assert sam["sam_content"][0].tolist() == [0, 0, 1, pytest.approx(32 / 48)]
     assert sam["sam_content"][1].tolist() == [0, 0, pytest.approx(32 / 48), 1]
+
+
+@pytest.mark.parametrize(
+    ("img_size", "mask_features", "side"),
+    [(None, "vlm", 48), (40, "vlm", 20), (None, "sam", 48), (40, "sam", 48), (192, "vlm", 48)],
+)
+def test_targets_are_no_finer_than_what_is_drawn(img_size, mask_features, side):
+    config = ModelConfig(vlm="clip-llm", vlm_model_name="tiny", mask_features=mask_features, img_size=img_size)
+    model = build_model(replace(config, fine_features=True))
+    batch = Collator(model.vlm, model.config, sam_size(model.config))([example(RED)])
+    assert batch["targets"].shape == batch["valid"].shape == (1, side, side)
+    assert batch["fine_pixels"].shape == (1, 3, 4 * side, 4 * side)
+    drawn = model(batch).mask_logits.shape[-1]
+    assert side == min(drawn, 48)
+
+
+@pytest.mark.parametrize("family", ["llava", "paligemma", "smolvlm", "qwenvl"])
+def test_families_say_what_grid_they_have(family):
+    vlm = get_registry().load_vlm_class(family).tiny()
+    grid = vlm.encode_image(vlm.preprocess([RED, BLUE], ["it", "it"])).grid
+    assert vlm.grid_side == (None if vlm.dynamic_grid else grid.shape[-1])
 
 
 def test_without_answers_there_is_nothing_to_learn(vlm):

@@ -104,6 +104,20 @@ class IsOnePatchOff(SmolVLM):
         return super().image_grid(output, batch).flatten(2).roll(1, 2).unflatten(2, (12, 12))
 
 
+class SaysAnotherGridSide(SmolVLM):
+    is_cutting = False
+
+    @property
+    def grid_side(self):
+        return super().grid_side + (not self.is_cutting)
+
+    def image_grid(self, output, batch):
+        self.is_cutting = True
+        grid = super().image_grid(output, batch)
+        self.is_cutting = False
+        return grid
+
+
 class CropsTheCentre(SmolVLM):
     def prepare_image(self, image):
         side = min(image.size) * 3 // 4
@@ -303,6 +317,7 @@ MUTANTS = [
     mutant(CropsTheCentre, "grid_covers_picture", "registration"),
     mutant(CoversTheCentreOnly, "grid_covers_picture"),
     mutant(ReversesTheSequence, "sequence_is_grid"),
+    mutant(SaysAnotherGridSide, "sequence_is_grid"),
     mutant(NormalizesOverTheBatch, "batched_equals_single", "masks_keep_their_own"),
     mutant(ForgetsThatGridsDiffer, "masks_keep_their_own"),
     mutant(IgnoresTheImageIndex, "pictures_are_shared"),

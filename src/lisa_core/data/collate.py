@@ -30,7 +30,7 @@ class Collator:
     Args:
         vlm: gives `preprocess`; its weights are not used, so the collator may run in a worker process.
         config: fusion and mask features decide what a batch holds.
-        sam: shape of SAM's parts; gives the side of the encoder's input and of the targets.
+        sam: shape of SAM's parts; gives the side of the encoder's input.
         stores: features of pictures that were encoded before, if there are such.
         turns: most sentences of a picture that a training batch asks in one conversation (joint fusion).
         draw_each: `OptimConfig.draw_each`.
@@ -57,6 +57,12 @@ class Collator:
         self.sam = sam
         self.stores = stores or PictureStores(None, None)
 
+    @property
+    def mask_side(self) -> int:
+        """Cells a side of targets: as many as masks are drawn in, at most SAM's `mask_size`."""
+        grid = self.vlm.grid_side if self.config.mask_features == "vlm" else None
+        return self.sam.mask_size if grid is None else min(4 * grid, self.sam.mask_size)
+
     def inputs(
         self,
         images: Sequence[Image.Image],
@@ -82,7 +88,7 @@ class Collator:
             pixels, content = zip(*(sam_pixels(image, self.sam.image_size) for image in images))
             batch["sam_pixels"], batch["sam_content"] = torch.stack(pixels), torch.stack(content)
         if self.config.fine_features:
-            side = min(4 * self.sam.mask_size, _FINE_SIDE)
+            side = min(4 * self.mask_side, _FINE_SIDE)
             batch["fine_pixels"] = torch.stack([fine_pixels(image, side) for image in images])
         return batch
 
@@ -101,7 +107,7 @@ class Collator:
         A row asks one example, or several of a picture in one conversation: see `conversations`.
 
         Returns:
-            the inputs of N rows; `targets` and `valid`, float [M,s,s] with s = `sam.mask_size`: the share of each cell
+            the inputs of N rows; `targets` and `valid`, float [M,s,s] with s = `mask_side`: the share of each cell
             that is target, and that counts; `seg_row`, int64 [M]: the row whose answers draw it; `drawn`, int64 [K]:
             which of the M the mask decoder draws, unless that is all; `turns`, int64 [N]: how many examples a row asks;
             `datasets`, N names; `sample_ids`, a name for each example. M is the number of examples, unless answers have
@@ -124,9 +130,9 @@ class Collator:
         ]
         # Phrasings of one target may share its mask.
         different = {id(mask): mask for _, mask in masks}
-        by_mask = {key: target_raster(mask, self.sam.mask_size) for key, mask in different.items()}
+        by_mask = {key: target_raster(mask, self.mask_side) for key, mask in different.items()}
         rasters = [by_mask[id(mask)] for _, mask in masks]
-        none = torch.zeros(0, self.sam.mask_size, self.sam.mask_size)
+        none = torch.zeros(0, self.mask_side, self.mask_side)
         batch["targets"] = torch.stack([target for target, _ in rasters]) if masks else none
         batch["valid"] = torch.stack([valid for _, valid in rasters]) if masks else none
         batch["seg_row"] = torch.tensor([row for row, _ in masks], dtype=torch.int64)

@@ -79,12 +79,18 @@ class Llava(HFVLM):
         half = sizes / sizes.amax(1, keepdim=True) / 2  # of the picture, in sides of the square
         return torch.cat([0.5 - half, 0.5 + half], 1)
 
+    @property
+    def grid_side(self) -> int:
+        """As the tower cuts the square, or NeXT's base tile."""
+        vision = self.model.config.vision_config
+        return int(vision.image_size // vision.patch_size)
+
     def image_grid(self, output: Any, batch: Batch) -> Tensor:
         """The layer (or layers) the projector reads, without class token; of NeXT's tiles the base tile, the first."""
         config = self.model.config
         layers = config.vision_feature_layer
         states = [output.hidden_states[layer] for layer in ([layers] if isinstance(layers, int) else layers)]
-        side = config.vision_config.image_size // config.vision_config.patch_size
+        side = self.grid_side
         raw = torch.cat(states, -1)[:, -side * side :]  # a class token stands first; SigLIP towers have none
         if self.is_next:
             points, tile = config.image_grid_pinpoints, config.vision_config.image_size

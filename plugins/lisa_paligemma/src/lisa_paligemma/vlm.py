@@ -62,10 +62,15 @@ class PaliGemma(HFVLM):
             use_cache=False,
         ).last_hidden_state
 
+    @property
+    def grid_side(self) -> int:
+        """As the tower cuts the picture."""
+        vision = self.model.config.vision_config
+        return int(vision.image_size // vision.patch_size)
+
     def image_grid(self, output: Any, batch: Batch) -> Tensor:
         """SigLIP has no class token: its states are the grid, row by row."""
-        vision = self.model.config.vision_config
-        side = vision.image_size // vision.patch_size
+        side = self.grid_side
         return output.last_hidden_state.transpose(1, 2).unflatten(2, (side, side))
 
     @classmethod

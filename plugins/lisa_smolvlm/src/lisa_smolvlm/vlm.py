@@ -59,10 +59,15 @@ class SmolVLM(HFVLM):
         images.size = {"longest_edge": images.size["longest_edge"] * side // before}
         self.processor.image_seq_len = (side // vision.patch_size // scale) ** 2
 
+    @property
+    def grid_side(self) -> int:
+        """As the tower cuts the global tile."""
+        vision = self.model.config.vision_config
+        return int(vision.image_size // vision.patch_size)
+
     def image_grid(self, output: Any, batch: Batch) -> Tensor:
         """The global tile of each image: the whole picture squashed to a square, so nothing of the grid is padding."""
-        vision = self.model.config.vision_config
-        side = vision.image_size // vision.patch_size
+        side = self.grid_side
         tokens_per_tile = (side // self.model.config.scale_factor) ** 2
         tiles = [len(image) // tokens_per_tile for image in output.pooler_output]
         last = torch.tensor(tiles).cumsum(0) - 1  # the processor puts the global tile after the crops
