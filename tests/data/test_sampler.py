@@ -45,6 +45,24 @@ def test_sentences_of_a_picture_stand_together_but_not_too_many_of_them(sizes, b
     assert all(length <= most for _, length in runs[:-1])
 
 
+def encodings(groups: list[list[int]], batches: list[list[int]]) -> int:
+    """How many pictures all batches hold together."""
+    picture = {index: number for number, group in enumerate(groups) for index in group}
+    return sum(len({picture[index] for index in batch}) for batch in batches)
+
+
+@given(st.integers(0, 5), st.sampled_from([8, 16]))
+def test_pictures_that_fit_into_a_batch_together_stand_in_one(seed, batch_size):
+    groups = pictures([6, 2, 5, 3, 4, 4] * 20)
+    batches = epoch(SentenceBatchSampler(groups, batch_size, 8, seed), 0)
+    assert encodings(groups, batches) <= len(groups) + 6, "but for some of the last"
+    # They are not the same neighbours each time, nor is the order that of their sizes.
+    others = epoch(SentenceBatchSampler(groups, batch_size, 8, seed), 1)
+    assert len({tuple(sorted(batch)) for batch in batches} & {tuple(sorted(batch)) for batch in others}) < 10
+    half = len(batches) // 2
+    assert abs(encodings(groups, batches[:half]) - encodings(groups, batches[half:])) < len(groups) / 5
+
+
 @given(SIZES, st.integers(0, 5), st.integers(0, 5))
 def test_seed_and_epoch_alone_decide_the_order(sizes, seed, number):
     first, second = (SentenceBatchSampler(pictures(sizes), 4, 2, seed) for _ in range(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from lisa_core.data.base import picture_numbers
 from lisa_core.data.rates import Rates
 
+_POOL = 32  # chunks among which one that fits is sought
 _MEGABATCH = 50  # batches among which what is alike is sought: enough to find some, few enough to stay random
 
 
@@ -18,7 +20,8 @@ class SentenceBatchSampler:
     """Yields one process's micro-batches of sample indices; all processes together see every sample once an epoch.
 
     Sentences of one picture are kept together, up to `sentences_per_image` of them: the picture is encoded once for
-    all, and telling one object from another of the same picture is what the model has to learn.
+    all, and telling one object from another of the same picture is what the model has to learn. Pictures with fewer
+    stand so that they seldom reach from one batch into the next, if `batch_size` is a multiple of it.
 
     The order does not depend on how an optimizer step is cut up: `batch_size` x `accumulation` x `world_size` samples
     in a row make one step, its micro-batches go round the processes. In an epoch's last step all processes have equally
@@ -109,7 +112,9 @@ class SentenceBatchSampler:
             shuffle.shuffle(chunks)
         if self.bucket_by is not None:
             chunks = self._bucketed(chunks, shuffle)
-        if self.rates is None:  # else the order within a dataset is not to be touched
+        elif self.rates is None:  # else the order within a dataset is not to be touched
+            chunks = _packed(chunks, most)
+        if self.rates is None:
             chunks = _apart(chunks)
         return [index for _, chunk in chunks for index in chunk]
 
@@ -124,6 +129,29 @@ class SentenceBatchSampler:
             shuffle.shuffle(runs)
             result += [chunk for run in runs for chunk in run]
         return result
+
+
+def _packed(chunks: list[tuple[int, list[int]]], size: int) -> list[tuple[int, list[int]]]:
+    """The chunks (picture, samples) in about their order, of which each `size` samples in a row hold whole ones.
+
+    As far as there are some that fit among the next few: a picture whose sentences two batches share is encoded twice.
+    """
+    following = iter(chunks)
+    pool = list(itertools.islice(following, _POOL))
+    packed: list[tuple[int, list[int]]] = []
+    room = size
+    while pool:
+        fitting = [
+            place
+            for place, (picture, chunk) in enumerate(pool)
+            if room < size and len(chunk) <= room and picture != packed[-1][0]
+        ]
+        # The largest, the first of those; where a stretch begins or nothing fits, whatever comes next.
+        chosen = max(fitting, key=lambda place: (len(pool[place][1]), -place), default=0)
+        packed.append(pool.pop(chosen))
+        room = (room - len(packed[-1][1])) % size or size
+        pool += itertools.islice(following, 1)
+    return packed
 
 
 def _apart(chunks: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:
