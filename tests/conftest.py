@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,10 @@ import pytest
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("lisa", deadline=None)
 hypothesis.settings.load_profile("lisa")
+
+# A shell's background jobs ignore Ctrl-C, and with them the programs whose Ctrl-C is tested.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PLUGINS = Path(__file__).parent / "fixtures" / "plugins"
 

@@ -12,7 +12,7 @@ from lisa_core.checkpoint import save_checkpoint
 from lisa_core.config import ModelConfig
 from lisa_core.errors import CheckpointError, ConfigError, DataError
 from lisa_core.inference import Pictures, predict
-from lisa_core.model import LisaModel
+from lisa_core.model import LisaModel, LisaOutput
 from lisa_core.segmenter import Segmenter, pick_device
 
 SENTENCES = ["the red ring", "Which one would roll down a hill?", "it", "the zany wombat on the far left, in the grass"]
@@ -88,7 +88,7 @@ def test_a_mask_lies_where_it_was_drawn():
         def forward(self, batch, encoded):
             logits = torch.full((3, 8, 8), -1.0)
             logits[0, :4] = logits[2, :, 4:] = 1.0
-            return SimpleNamespace(mask_logits=logits, iou=torch.tensor([0.1, 0.2, 0.3]), rows=torch.arange(3))
+            return LisaOutput(logits, torch.tensor([0.1, 0.2, 0.3]), torch.arange(3), None, None, None)
 
     images = [Image.new("RGB", (64, 32)), Image.new("RGB", (16, 80))]
     collator = SimpleNamespace(inputs=lambda *_: {})

@@ -38,6 +38,8 @@ class HFVLM(VLM):
     """Further arguments of the processor."""
     feature_options: ClassVar[dict[str, Any]] = {}
     """Further arguments of `get_image_features`."""
+    fixed_grid: ClassVar[bool] = False
+    """Whether every picture's grid has as many patches a side as the tower's `image_size` holds of its `patch_size`."""
     quantizations: ClassVar[tuple[str, ...]] = ("4bit", "8bit")
     lora_names: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
     """Last names of the linear layers of the language model that LoRA adapts by default."""
@@ -202,6 +204,12 @@ class HFVLM(VLM):
     def take_images(self, inputs: dict[str, Any], index: Sequence[int]) -> dict[str, Any]:
         """The `image_keys` among the inputs for the images of `index`, in that order, repeats allowed."""
         return {key: value[list(index)] for key, value in inputs.items() if key in self.image_keys}
+
+    @property
+    def grid_side(self) -> int | None:
+        """As `fixed_grid` says."""
+        vision = self.model.config.vision_config
+        return int(vision.image_size // vision.patch_size) if self.fixed_grid else None
 
     def encode_image(self, batch: Batch) -> ImageFeatures:
         """Encode the batch's images with the model's own vision path."""

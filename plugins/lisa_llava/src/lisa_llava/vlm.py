@@ -34,6 +34,7 @@ class Llava(HFVLM):
     model_types: ClassVar[tuple[str, ...]] = ("llava", "llava_next")
     image_keys: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
     feature_options: ClassVar[dict[str, Any]] = {"output_hidden_states": True}
+    fixed_grid: ClassVar[bool] = True
 
     def __init__(self, model: Any, processor: Any) -> None:
         # Older checkpoints leave it to the caller to tell the processor how many image tokens the model has.
@@ -79,18 +80,12 @@ class Llava(HFVLM):
         half = sizes / sizes.amax(1, keepdim=True) / 2  # of the picture, in sides of the square
         return torch.cat([0.5 - half, 0.5 + half], 1)
 
-    @property
-    def grid_side(self) -> int:
-        """As the tower cuts the square, or NeXT's base tile."""
-        vision = self.model.config.vision_config
-        return int(vision.image_size // vision.patch_size)
-
     def image_grid(self, output: Any, batch: Batch) -> Tensor:
         """The layer (or layers) the projector reads, without class token; of NeXT's tiles the base tile, the first."""
         config = self.model.config
         layers = config.vision_feature_layer
         states = [output.hidden_states[layer] for layer in ([layers] if isinstance(layers, int) else layers)]
-        side = self.grid_side
+        side = config.vision_config.image_size // config.vision_config.patch_size
         raw = torch.cat(states, -1)[:, -side * side :]  # a class token stands first; SigLIP towers have none
         if self.is_next:
             points, tile = config.image_grid_pinpoints, config.vision_config.image_size

@@ -23,6 +23,7 @@ class PaliGemma(HFVLM):
     family: ClassVar[str] = "paligemma"
     model_types: ClassVar[tuple[str, ...]] = ("paligemma",)
     knows_turns: ClassVar[bool] = False
+    fixed_grid: ClassVar[bool] = True
 
     def resize_images(self, side: int) -> None:
         """Fit the tower's positions to another size; the row has an image token for each patch."""
@@ -62,15 +63,10 @@ class PaliGemma(HFVLM):
             use_cache=False,
         ).last_hidden_state
 
-    @property
-    def grid_side(self) -> int:
-        """As the tower cuts the picture."""
-        vision = self.model.config.vision_config
-        return int(vision.image_size // vision.patch_size)
-
     def image_grid(self, output: Any, batch: Batch) -> Tensor:
         """SigLIP has no class token: its states are the grid, row by row."""
-        side = self.grid_side
+        vision = self.model.config.vision_config
+        side = vision.image_size // vision.patch_size
         return output.last_hidden_state.transpose(1, 2).unflatten(2, (side, side))
 
     @classmethod

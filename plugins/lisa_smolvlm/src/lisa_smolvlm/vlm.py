@@ -23,6 +23,7 @@ class SmolVLM(HFVLM):
     family: ClassVar[str] = "smolvlm"
     model_types: ClassVar[tuple[str, ...]] = ("idefics3", "smolvlm")
     chat_template: ClassVar[str] = _TEMPLATE
+    fixed_grid: ClassVar[bool] = True
 
     def configure(self, image_splitting: bool | None = None, longest_edge: int | None = None) -> None:
         """Choose whether crops of the picture are read too, and how large the picture is that they are cut from.
@@ -59,15 +60,10 @@ class SmolVLM(HFVLM):
         images.size = {"longest_edge": images.size["longest_edge"] * side // before}
         self.processor.image_seq_len = (side // vision.patch_size // scale) ** 2
 
-    @property
-    def grid_side(self) -> int:
-        """As the tower cuts the global tile."""
-        vision = self.model.config.vision_config
-        return int(vision.image_size // vision.patch_size)
-
     def image_grid(self, output: Any, batch: Batch) -> Tensor:
         """The global tile of each image: the whole picture squashed to a square, so nothing of the grid is padding."""
-        side = self.grid_side
+        vision = self.model.config.vision_config
+        side = vision.image_size // vision.patch_size
         tokens_per_tile = (side // self.model.config.scale_factor) ** 2
         tiles = [len(image) // tokens_per_tile for image in output.pooler_output]
         last = torch.tensor(tiles).cumsum(0) - 1  # the processor puts the global tile after the crops
