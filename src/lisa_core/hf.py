@@ -17,6 +17,7 @@ from lisa_core.geometry import pad_grids
 from lisa_core.loading import load_errors, weights_options
 from lisa_core.quantize import make_trainable, quantization_config, refuse_unless
 from lisa_core.text import add_seg_token, answer_labels, chat_rows, earlier_replies, left_padded, starts_itself
+from lisa_core.vision_size import one_side
 from lisa_core.vlm import CORE_KEYS, VLM, Batch, ImageFeatures, VLMDims, VLMOutput, full_content
 
 
@@ -207,9 +208,11 @@ class HFVLM(VLM):
 
     @property
     def grid_side(self) -> int | None:
-        """As `fixed_grid` says."""
+        """That of the tower's config, if the family's grid is fixed."""
+        if not self.fixed_grid:
+            return None
         vision = self.model.config.vision_config
-        return int(vision.image_size // vision.patch_size) if self.fixed_grid else None
+        return one_side(vision.image_size) // one_side(vision.patch_size)
 
     def encode_image(self, batch: Batch) -> ImageFeatures:
         """Encode the batch's images with the model's own vision path."""

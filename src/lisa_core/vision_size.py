@@ -25,10 +25,10 @@ def resize_vision_tower(tower: Any, side: int, *configs: Any) -> None:
     Raises:
         ConfigError: if the side is no multiple of a patch's, or the tower has no such table.
     """
-    if _side(tower.config.image_size) == side:
+    if one_side(tower.config.image_size) == side:
         return
-    check_side(side, _side(tower.config.patch_size))
-    count = (side // _side(tower.config.patch_size)) ** 2
+    check_side(side, one_side(tower.config.patch_size))
+    count = (side // one_side(tower.config.patch_size)) ** 2
     found = False
     for module in tower.modules():
         table = getattr(module, "position_embedding", None)
@@ -50,7 +50,10 @@ def resize_vision_tower(tower: Any, side: int, *configs: Any) -> None:
         raise ConfigError(f"{type(tower).__name__} has no table of positions to fit to --img-size: leave that out")
     for module in tower.modules():
         _set(module, "image_size", side)
-        for name, value in (("num_patches", count), ("num_patches_per_side", side // _side(tower.config.patch_size))):
+        for name, value in (
+            ("num_patches", count),
+            ("num_patches_per_side", side // one_side(tower.config.patch_size)),
+        ):
             if isinstance(getattr(module, name, None), int):
                 setattr(module, name, value)
         if isinstance(getattr(module, "num_positions", None), int):
@@ -80,7 +83,8 @@ def _interpolated(table: Tensor, count: int) -> Tensor:
     return torch.cat([special, fitted[0].flatten(1).T.to(table.dtype)])
 
 
-def _side(size: Any) -> int:
+def one_side(size: Any) -> int:
+    """Of a size that a config gives as a number, or as a pair."""
     return int(size if isinstance(size, int) else size[0])
 
 

@@ -163,7 +163,7 @@ class VLM(nn.Module, ABC):
     def grid_side(self) -> int | None:
         """Patches a side of the square grid that every picture gets; None: that is not known before it is encoded.
 
-        Known, it spares training finer targets and pixels than what draws will compare with them.
+        Known, it spares a batch finer targets, and finer pixels for the convolutional stem, than masks are drawn in.
         """
         return None
 

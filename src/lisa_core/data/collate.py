@@ -30,7 +30,7 @@ class Collator:
     Args:
         vlm: gives `preprocess`; its weights are not used, so the collator may run in a worker process.
         config: fusion and mask features decide what a batch holds.
-        sam: shape of SAM's parts; gives the side of the encoder's input.
+        sam: shape of SAM's parts; gives the side of the encoder's input, and the largest one of targets.
         stores: features of pictures that were encoded before, if there are such.
         turns: most sentences of a picture that a training batch asks in one conversation (joint fusion).
         draw_each: `OptimConfig.draw_each`.
@@ -59,7 +59,7 @@ class Collator:
 
     @property
     def mask_side(self) -> int:
-        """Cells a side of targets: as many as masks are drawn in, at most SAM's `mask_size`."""
+        """Cells a side of targets: those of SAM's masks, or of what is drawn, if that is known to be fewer."""
         grid = self.vlm.grid_side if self.config.mask_features == "vlm" else None
         return self.sam.mask_size if grid is None else min(4 * grid, self.sam.mask_size)
 

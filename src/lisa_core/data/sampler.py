@@ -21,7 +21,8 @@ class SentenceBatchSampler:
 
     Sentences of one picture are kept together, up to `sentences_per_image` of them: the picture is encoded once for
     all, and telling one object from another of the same picture is what the model has to learn. Pictures with fewer
-    stand so that they seldom reach from one batch into the next, if `batch_size` is a multiple of it.
+    stand so that they seldom reach from one batch into the next, if `batch_size` is a multiple of it and neither
+    `bucket_by` nor `rates` has a say.
 
     The order does not depend on how an optimizer step is cut up: `batch_size` x `accumulation` x `world_size` samples
     in a row make one step, its micro-batches go round the processes. In an epoch's last step all processes have equally
@@ -141,13 +142,10 @@ def _packed(chunks: list[tuple[int, list[int]]], size: int) -> list[tuple[int, l
     packed: list[tuple[int, list[int]]] = []
     room = size
     while pool:
-        fitting = [
-            place
-            for place, (picture, chunk) in enumerate(pool)
-            if room < size and len(chunk) <= room and picture != packed[-1][0]
-        ]
+        others = [place for place, (picture, _) in enumerate(pool) if not packed or picture != packed[-1][0]]
+        fitting = [place for place in others if room < size and len(pool[place][1]) <= room]
         # The largest, the first of those; where a stretch begins or nothing fits, whatever comes next.
-        chosen = max(fitting, key=lambda place: (len(pool[place][1]), -place), default=0)
+        chosen = max(fitting, key=lambda place: (len(pool[place][1]), -place), default=next(iter(others), 0))
         packed.append(pool.pop(chosen))
         room = (room - len(packed[-1][1])) % size or size
         pool += itertools.islice(following, 1)

@@ -88,7 +88,10 @@ def sequence_is_grid(subject: Subject) -> None:
     count, _, height, width = features.grid.shape
     require(count == 3, f"{count} grids for 3 pictures")
     side = subject.vlm.grid_side
-    require(side is None or (height, width) == (side, side), f"grid_side is {side}, the grid {height} x {width}")
+    require(
+        side is None or (height, width) == (side, side),
+        f"`grid_side` (`fixed_grid`) says {side}, the grid is {height} x {width}: correct that",
+    )
     length = features.sequence.shape[1]
     require(length == height * width, f"the sequence has {length} patches, the grid {height} x {width}")
     require(
