@@ -245,18 +245,17 @@ class LisaModel(nn.Module):
                 raise ValueError("without a similarity map there is nothing to see but what the decoder draws")
             none = similarity.new_zeros(len(similarity))
             return LisaOutput(similarity.detach(), none, rows, similarity, token_logits, token_labels, decoded=False)
-        drawn = batch.get("drawn")
+        drawn, shown = batch.get("drawn"), similarity
         if drawn is not None:
             prompts, images = prompts[drawn], images[drawn]
-            if patch_similarity is not None:
-                patch_similarity = patch_similarity[drawn]
+            if patch_similarity is not None and shown is not None:
+                patch_similarity, shown = patch_similarity[drawn], shown[drawn]
         content = encoded.mask_content[images]
-        if patch_similarity is not None and similarity is not None:
+        if patch_similarity is not None and shown is not None:
             # Detached: the map learns from its own loss only, the decoder from a map it cannot bend.
             size = _size(encoded.mask_features)
             mask_prompt = reframe(patch_similarity.detach(), encoded.patch_content[images], content, size)
             if self.map_level is not None:
-                shown = similarity if drawn is None else similarity[drawn]
                 prompts, mask_prompt = self.map_level(prompts, mask_prompt, shown.detach())
         low_res, iou = self.decoder(encoded.mask_features, images, prompts, mask_prompt, encoded.fine, self.refinement)
         return LisaOutput(
