@@ -193,8 +193,7 @@ class LisaModel(nn.Module):
         Args:
             batch: of `Collator.inputs`, or of `Collator.text_inputs` for sentences alone.
         """
-        for part in self.cache.parts:
-            part.eval()
+        self._rest_cached_parts()
         if "picture_keys" in batch:
             if self.cache.pictures.vision is not None:
                 self._vision_features(batch)
@@ -206,9 +205,13 @@ class LisaModel(nn.Module):
     def train(self, mode: bool = True) -> LisaModel:
         """Switch dropout and the like on or off; in parts whose output is kept they stay off."""
         super().train(mode)
-        for part in self.cache.parts:
-            part.eval()
+        self._rest_cached_parts()
         return self
+
+    def _rest_cached_parts(self) -> None:
+        for part in self.cache.parts:
+            if part.training:  # walking through all modules of a language model takes longer than a cached batch
+                part.eval()
 
     def forward(self, batch: Batch, encoded: EncodedImages | None = None) -> LisaOutput:
         """Draw a mask for each sentence (late fusion) or each `[SEG]` (joint fusion) of the batch.

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lisa_core.data import IGNORE, ReasonSeg, open_dataset
+from lisa_core.data import IGNORE, ReasonSeg, open_dataset, reasonseg
+from lisa_core.data.annotation import Annotation, read_annotation
 from lisa_core.errors import DataError
 
 SQUARE = {"label": "target", "points": [[2, 2], [8, 2], [8, 6], [2, 6]]}
@@ -279,6 +280,31 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
     write(tmp_path / "train", "x", b"{")
     with pytest.raises(DataError, match="no usable sample in split 'train'"):
         ReasonSeg(tmp_path, "train", on_error="skip")
+
+
+def test_outlines_are_read_once_and_painted_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored = {"label": "ignore", "points": [[4, 0], [14, 0], [14, 9], [4, 9]]}
+    path = write(tmp_path / "train", "x", annotation(text=["one", "two"], shapes=[SQUARE, ignored]))
+    data = ReasonSeg(tmp_path, "train")
+    reads: list[Path] = []
+
+    def read(path: Path, **how: Any) -> Annotation:
+        reads.append(path)
+        return read_annotation(path, **how)
+
+    monkeypatch.setattr(reasonseg, "read_annotation", read)
+    masks = [data.load(index).mask for index in (0, 0, 1)]
+    assert reads == [path]
+    assert all(np.array_equal(mask, masks[0]) for mask in masks) and sorted(np.unique(masks[0])) == [0, 1, IGNORE]
+
+
+def test_an_annotation_that_went_away_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "train", "x")
+    data = ReasonSeg(tmp_path, "train")
+    data.load(0)
+    path.unlink()
+    with pytest.raises(DataError, match=r"x\.json"):
+        data.load(0)
 
 
 def test_a_corrupt_image_is_found_by_load(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from lisa_core.data.base import (
 )
 from lisa_core.data.files import parse_sentence, read_json
 from lisa_core.data.layout import Pair, find_pairs, has_pairs, splits_of
+from lisa_core.data.mask_cache import MaskCache
 from lisa_core.errors import DataError
 
 
@@ -53,6 +54,7 @@ class ReasonSeg(SegmentationDataset):
         # The picture at hand and what was painted for it: a batch has several phrasings of a target.
         self._shown: Image.Image | None = None
         self._masks: dict[Path, np.ndarray] = {}
+        self._painted = MaskCache()
         by_image: dict[str, tuple[Pair, Annotation]] = {}
         pairs, faults = find_pairs(self.root, split)
         for fault in faults:
@@ -103,10 +105,20 @@ class ReasonSeg(SegmentationDataset):
         sample = self.samples[index]
         mask = self._masks.get(sample.annotation_path)
         if mask is None:
-            annotation = read_annotation(sample.annotation_path, sentences_needed=False)
-            mask = rasterize(annotation.shapes, image.height, image.width)
-            self._masks[sample.annotation_path] = mask
+            mask = self._masks[sample.annotation_path] = self._paint(sample.annotation_path, image)
         return Example(sample, image, mask)
+
+    def _paint(self, path: Path, image: Image.Image) -> np.ndarray:
+        """The mask of an annotation, painted when it is first asked for or has been changed since."""
+        try:
+            key = (path, path.stat().st_mtime_ns, image.size)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error}.") from error
+        mask = self._painted.get(key)
+        if mask is None:
+            mask = rasterize(read_annotation(path, sentences_needed=False).shapes, image.height, image.width)
+            self._painted.put(key, mask)
+        return mask
 
     def _add(self, pair: Pair, text: str, annotation: Annotation) -> None:
         """Append one phrasing, numbered within its file stem."""
