@@ -83,6 +83,8 @@ def test_bounds_are_inclusive_but_for_above(name: str, bounds: dict[str, float |
     also: dict[str, object] = {"vlm_use_lora": True} if name.startswith("vlm_lora") else {}
     if name == "steps_per_epoch":
         also = {"sample_rates": "1"}
+    if name == "muon_learning_rate":
+        also = {"decoder_optimizer": "muon"}
     for edge, outside in (("low", -1), ("high", 1)):
         limit = bounds[edge]
         if limit is not None:
@@ -90,7 +92,7 @@ def test_bounds_are_inclusive_but_for_above(name: str, bounds: dict[str, float |
             assert f"{limit}" in complaint(**{name: limit + outside})
     if bounds["above"] is not None:
         assert "must be above" in complaint(**{name: bounds["above"]})
-        with_values(**{name: bounds["above"] + 1e-9}).validate()
+        with_values(**{name: bounds["above"] + 1e-9}, **also).validate()
 
 
 def test_a_level_of_augmentation_stands_for_probabilities_that_are_not_given() -> None:
@@ -227,6 +229,11 @@ def test_each_choice_is_taken_and_no_other(name: str, choices: tuple[str, ...]) 
             "--parallel fsdp cannot share out 4bit weights",
         ),
         ({"compile": True, "cpu_offload": True}, "exclude each other"),
+        ({"muon_learning_rate": 0.01}, "--muon-learning-rate means nothing without --decoder-optimizer muon"),
+        (
+            {"fusion": "late", "similarity_map": False, "draw_each": "target"},
+            "--draw-each target needs --similarity-map",
+        ),
     ],
 )
 def test_settings_that_contradict_one_another_are_refused(values: dict[str, Any], said: str) -> None:
@@ -239,6 +246,8 @@ def test_settings_that_agree_are_taken() -> None:
     with_values(vlm_option=("a=", "b=x=y")).validate()
     with_values(vlm="clip-llm", vlm_model_name="a+b").validate()
     with_values(vlm="clip-llm", sam_prompt_dim=64).validate()
+    with_values(decoder_optimizer="muon", muon_learning_rate=0.01).validate()
+    with_values(fusion="joint", similarity_map=False, draw_each="target").validate()
 
 
 def test_a_section_survives_plain_data() -> None:

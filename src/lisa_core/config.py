@@ -334,6 +334,10 @@ class TrainConfig:
             yield f"--map-epochs {self.optim.map_epochs} leaves none of --num-epochs {self.optim.num_epochs} for masks"
         if self.optim.decoder_optimizer == "muon" and self.optim.optimizer != "adamw":
             yield f"--decoder-optimizer muon goes beside --optimizer adamw, not {self.optim.optimizer}"
+        if self.optim.decoder_optimizer != "muon" and self.optim.muon_learning_rate != OptimConfig.muon_learning_rate:
+            yield "--muon-learning-rate means nothing without --decoder-optimizer muon"
+        if self.optim.draw_each == "target" and model.fusion == "late" and not model.similarity_map:
+            yield "--draw-each target needs --similarity-map: without it, late fusion learns from what is drawn alone"
         if self.optim.map_epochs and not self.model.similarity_map:
             yield "--map-epochs needs --similarity-map: there is no map to train"
 
