@@ -23,22 +23,27 @@ class MaskCache:
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self.most_bytes = most_bytes
         self._bytes = 0
-        self._kept: dict[Hashable, list[tuple[int, Any]]] = {}
+        self._kept: dict[Hashable, tuple[Any, Any]] = {}
 
     def get(self, key: Hashable) -> np.ndarray | None:
         """The mask uint8 [H,W] that was put in under this name, a new array each time; None: there is none."""
-        lengths = self._kept.get(key)
-        if lengths is None:
+        if key not in self._kept:
             return None
-        mask = np.zeros(lengths[0][1]["size"], dtype=np.uint8)
-        for value, of_value in lengths:
-            mask[coco_mask.decode(of_value).view(bool)] = value
+        target, ignored = self._kept[key]
+        mask = np.ascontiguousarray(coco_mask.decode(target))
+        if ignored is not None:
+            mask[coco_mask.decode(ignored).view(bool)] = IGNORE
         return mask
 
     def put(self, key: Hashable, mask: np.ndarray) -> None:
         """Keep a mask uint8 [H,W] of 0, 1 and 255 (ignored), if there is room."""
-        lengths = [(value, coco_mask.encode(np.asfortranarray(mask == value, dtype=np.uint8))) for value in (1, IGNORE)]
-        size = sum(len(of_value["counts"]) for _, of_value in lengths)
+        ignored = mask == IGNORE
+        lengths = (_encode(mask == 1), _encode(ignored) if ignored.any() else None)
+        size = sum(len(one["counts"]) for one in lengths if one is not None)
         if key not in self._kept and self._bytes + size <= self.most_bytes:
             self._kept[key] = lengths
             self._bytes += size
+
+
+def _encode(mask: np.ndarray) -> Any:
+    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
