@@ -62,7 +62,9 @@ def phrasings(trainer: Trainer) -> list[Example]:
 
 
 @pytest.mark.parametrize(
-    "model", [{}, {"fusion": "joint"}, {"map_prompt": "relative"}, {"similarity_map": False}], ids=str
+    "model",
+    [{}, {"fusion": "joint"}, {"map_prompt": "relative"}, {"fusion": "joint", "similarity_map": False}],
+    ids=str,
 )
 def test_what_is_drawn_is_what_would_have_been(scenes: Path, tmp_path: Path, model: dict[str, object]) -> None:
     trainer = trainer_of(scenes, tmp_path / "run", **{"fusion": "late", **model})
