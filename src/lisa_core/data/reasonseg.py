@@ -111,9 +111,11 @@ class ReasonSeg(SegmentationDataset):
     def _paint(self, path: Path, image: Image.Image) -> np.ndarray:
         """The mask of an annotation, painted when it is first asked for or has been changed since."""
         try:
-            key = (path, path.stat().st_mtime_ns, image.size)
+            status = path.stat()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error}.") from error
+        # The size too: a file system may tell no times apart that are milliseconds apart.
+        key = (path, status.st_mtime_ns, status.st_size, image.size)
         mask = self._painted.get(key)
         if mask is None:
             mask = rasterize(read_annotation(path, sentences_needed=False).shapes, image.height, image.width)
