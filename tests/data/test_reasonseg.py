@@ -303,8 +303,9 @@ def test_an_annotation_that_went_away_is_named(tmp_path: Path) -> None:
     data = ReasonSeg(tmp_path, "train")
     data.load(0)
     path.unlink()
-    with pytest.raises(DataError, match=r"x\.json"):
+    with pytest.raises(DataError, match=r"x\.json cannot be read: .*; restore the file") as caught:
         data.load(0)
+    assert caught.value.kind == "missing-file"
 
 
 def test_a_corrupt_image_is_found_by_load(tmp_path: Path) -> None:

@@ -29,14 +29,18 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        message = f"{path} cannot be read: {error.strerror or error}; restore the file."
-        raise DataError(message, "missing-file") from error
+        raise unreadable(path, error) from error
     for encoding in ("utf-8-sig", "cp1252"):
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
     raise DataError(f"{path} is neither UTF-8 nor cp1252 text: save it as UTF-8.")
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What to raise for a file that is not there or not open to us."""
+    return DataError(f"{path} cannot be read: {error.strerror or error}; restore the file.", "missing-file")
 
 
 def read_json(path: Path) -> Any:

@@ -19,7 +19,7 @@ from lisa_core.data.base import (
     SegmentationDataset,
     load_image,
 )
-from lisa_core.data.files import parse_sentence, read_json
+from lisa_core.data.files import parse_sentence, read_json, unreadable
 from lisa_core.data.layout import Pair, find_pairs, has_pairs, splits_of
 from lisa_core.data.mask_cache import MaskCache
 from lisa_core.errors import DataError
@@ -113,7 +113,7 @@ class ReasonSeg(SegmentationDataset):
         try:
             status = path.stat()
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error}.") from error
+            raise unreadable(path, error) from error
         # The size too: a file system may tell no times apart that are milliseconds apart.
         key = (path, status.st_mtime_ns, status.st_size, image.size)
         mask = self._painted.get(key)
