@@ -83,6 +83,21 @@ def test_settings_that_leave_nothing_to_do_are_refused(scenes, tmp_path):
         config_of(scenes, tmp_path / "run", similarity_map=False).validate()
 
 
+@pytest.mark.parametrize("similarity_map", [True, False])
+@torch.no_grad()
+def test_what_is_drawn_on_is_whole_where_a_map_finds_things(similarity_map):
+    torch.manual_seed(0)
+    config = ModelConfig(vlm="clip-llm", vlm_model_name="tiny", fusion="late", similarity_map=similarity_map)
+    model = build_model(config)
+    collator = Collator(model.vlm, model.config, sam_size(model.config))
+    batch = collator.inputs([Image.effect_noise((90, 50), 60).convert("RGB")], ["it"], None, [0])
+    whole = model.eval().encode_image(batch)
+    model.feature_dropout = 0.5
+    thinned = model.train().encode_image(batch)
+    assert not torch.equal(thinned.patches, whole.patches)
+    assert torch.equal(thinned.mask_features, whole.mask_features) == similarity_map
+
+
 @pytest.mark.parametrize("fusion", ["late", "joint"])
 @torch.no_grad()
 def test_channels_are_dropped_in_training_alone(fusion):

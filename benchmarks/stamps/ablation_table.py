@@ -1,4 +1,4 @@
-"""What the configurations reach, as a table: means over seeds, and how they differ from the first of them."""
+"""What the configurations reach, as a table: means over seeds, and how each differs from the one it extends."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ import numpy as np
 from lisa_core.bootstrap import by_picture, interval, resampled
 from lisa_core.errors import ConfigError
 from lisa_core.evaluation_file import read_evaluation
+from lisa_core.records import SampleRecord
 
 SPLITS = ("val", "test_unseen")
-_FIGURES = {"giou": (0, 1), "listening": (2, 3), "blank": (4, 1)}
+_FIGURES = {"giou": (0, 1), "listening": (2, 3), "blank": (4, 5), "swapped": (6, 7)}
 """By name: which of a record's numbers is divided by which."""
 _UNPAIRED = "two runs were evaluated on other pictures: delete --out, or give another"
 
 
 @dataclass(frozen=True)
-class Result:
-    """The runs of one configuration, one for each seed."""
+class Run:
+    """One configuration trained with one seed, and evaluated."""
 
-    runs: Sequence[Path]
-    """Folders with the files of `lisa eval` for both splits."""
-    minutes: float
-    """Of training, on average."""
+    folder: Path
+    """With the files of `lisa eval` for both splits."""
+    seed: int
+    """Of the training."""
+    seconds: float
+    """Of training, with what was encoded before the first step."""
+    revision: str
+    """Of the code that trained."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Estimate:
     """Of the seeds' figures."""
     spread: float
     """Largest less smallest of the seeds' figures."""
+    seeds: int
+    """How many there are."""
     pictures: tuple[str, ...]
     """Whose sentences were asked, in their order."""
     draws: np.ndarray
@@ -54,7 +61,7 @@ class Estimate:
 
 
 def estimates(runs: Sequence[Path], split: str) -> dict[str, Estimate]:
-    """gIoU, listening accuracy and gIoU with the sentence blanked, over all runs of a configuration.
+    """gIoU, listening accuracy and gIoU with the sentence blanked or swapped, over all runs of a configuration.
 
     Raises:
         ConfigError: if they are not of the same pictures.
@@ -63,48 +70,70 @@ def estimates(runs: Sequence[Path], split: str) -> dict[str, Estimate]:
     pictures: list[tuple[str, ...]] = []
     for run in runs:
         records = read_evaluation(run, split).records
-        rows = np.array([[r.iou, 1, r.listening_hits, r.listening_pairs, r.blind.get("blank", 0.0)] for r in records])
+        rows = np.array([_row(record) for record in records])
         pictures.append(tuple(dict.fromkeys(record.picture for record in records)))
         shares.append(by_picture(rows, [record.picture for record in records]))
     if len(set(pictures)) > 1:
         raise ConfigError(_UNPAIRED)
     # One draw of pictures serves all seeds: they were asked about the same ones.
-    draws = np.stack([resampled(share) for share in shares])  # [seeds,R,5]
-    totals = np.stack([share.sum(0) for share in shares])  # [seeds,5]
+    draws = np.stack([resampled(share) for share in shares])  # [seeds,R,8]
+    totals = np.stack([share.sum(0) for share in shares])  # [seeds,8]
     found = {}
     for name, (top, bottom) in _FIGURES.items():
-        each = totals[:, top] / totals[:, bottom]
-        found[name] = Estimate(
-            float(each.mean()),
-            float(each.max() - each.min()),
-            pictures[0],
-            (draws[..., top] / draws[..., bottom]).mean(0),
-        )
+        with np.errstate(invalid="ignore"):  # NaN where no sentence has what is counted
+            each, drawn = totals[:, top] / totals[:, bottom], draws[..., top] / draws[..., bottom]
+        spread = float(each.max() - each.min())
+        found[name] = Estimate(float(each.mean()), spread, len(runs), pictures[0], drawn.mean(0))
     return found
 
 
-def table(results: Mapping[str, Result]) -> str:
-    """A Markdown table, one line per configuration; the first is what the others are compared with."""
+def _row(record: SampleRecord) -> list[float]:
+    blind = [record.blind.get(name) for name in ("blank", "swapped")]
+    told = [number for iou in blind for number in ((0.0, 0) if iou is None else (iou, 1))]
+    return [record.iou, 1, record.listening_hits, record.listening_pairs, *told]
+
+
+def table(results: Mapping[str, Sequence[Run]], parents: Mapping[str, str | None], data_hash: str | None) -> str:
+    """A Markdown table, one line per configuration, and under it what the figures are of.
+
+    Args:
+        results: runs by configuration.
+        parents: what each configuration extends, and is compared with if it is among the results.
+        data_hash: of the benchmark's files, if known.
+    """
     lines = [
-        "| configuration | val gIoU | val listening | unseen gIoU | unseen listening | val gIoU, blanked | minutes |",
-        "|---|---|---|---|---|---|---|",
+        "| configuration | compared with | val gIoU | val listening | unseen gIoU | unseen listening "
+        "| val gIoU, blanked | swapped | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    first: dict[str, dict[str, Estimate]] | None = None
-    for name, result in results.items():
-        found = {split: estimates(result.runs, split) for split in SPLITS}
+    found = {
+        name: {split: estimates([run.folder for run in runs], split) for split in SPLITS}
+        for name, runs in results.items()
+    }
+    for name, runs in results.items():
+        parent = parents[name] if parents[name] in found else None
         cells = [
-            _cell(found[split][figure], None if first is None else first[split][figure])
+            _cell(found[name][split][figure], None if parent is None else found[parent][split][figure])
             for split in SPLITS
             for figure in ("giou", "listening")
         ]
-        first = first or found
-        lines.append(f"| `{name}` | {' | '.join(cells)} | {found['val']['blank'].mean:.3f} | {result.minutes:.0f} |")
-    return "\n".join(lines)
+        blind = [f"{found[name]['val'][figure].mean:.3f}" for figure in ("blank", "swapped")]
+        minutes = sum(run.seconds for run in runs) / len(runs) / 60
+        compared = f"`{parent}`" if parent else "—"
+        lines.append(f"| `{name}` | {compared} | {' | '.join([*cells, *blind])} | {minutes:.0f} |")
+    everything = [run for runs in results.values() for run in runs]
+    facts = {
+        "seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in everything})),
+        "data": f"sha256 `{data_hash[:12]}...`" if data_hash else "of no benchmark of scenes.py",
+        "code": ", ".join(sorted({run.revision for run in everything})),
+    }
+    return "\n".join([*lines, "", "; ".join(f"{name}: {fact}" for name, fact in facts.items()) + "."])
 
 
-def _cell(value: Estimate, first: Estimate | None) -> str:
-    if first is None:
+def _cell(value: Estimate, parent: Estimate | None) -> str:
+    spread = f"; seeds within {value.spread:.3f}" if value.seeds > 1 else ""
+    if parent is None:
         low, high = interval(value.draws) or (float("nan"), float("nan"))
-        return f"{value.mean:.3f} ({low:.3f} to {high:.3f}; seeds within {value.spread:.3f})"
-    difference, low, high = value.less(first)
-    return f"{value.mean:.3f} ({difference:+.3f}: {low:+.3f} to {high:+.3f}; seeds within {value.spread:.3f})"
+        return f"{value.mean:.3f} ({low:.3f} to {high:.3f}{spread})"
+    difference, low, high = value.less(parent)
+    return f"{value.mean:.3f} ({difference:+.3f}: {low:+.3f} to {high:+.3f}{spread})"

@@ -3,7 +3,8 @@
     python benchmarks/stamps/ablations.py data --weights weights --out runs/ablations --seeds 0 1 2
 
 Every configuration is a file for `lisa train --config`; all but `base` say only what they change in the one they
-extend. A run that is there and complete is not repeated, so the command can be stopped and given again.
+extend, and with that one the table compares them. A run that is there and complete is not repeated, so the command can
+be stopped and given again.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from ablation_table import SPLITS, Result, table
+from ablation_table import SPLITS, Run, table
 
 from lisa_core.errors import ConfigError, LisaError
+from lisa_core.provenance import git_state
 
 CONFIGS = Path(__file__).parent / "configs"
+_RECORD = "ablation.json"
+"""In a run's folder, when all of it is done: what it was."""
 
 
 def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
@@ -31,12 +34,7 @@ def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
     Raises:
         ConfigError: if there is none of that name.
     """
-    path = folder / f"{name}.yaml"
-    try:
-        config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
-        raise ConfigError(f"there is no configuration {name!r}: choose from {known}.") from error
+    config = _read(name, folder)
     parent = config.pop("extends", None)
     if parent is None:
         return config
@@ -44,6 +42,24 @@ def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
     for section, values in config.items():
         merged[section] = {**merged.get(section, {}), **values}
     return merged
+
+
+def parent_of(name: str, folder: Path = CONFIGS) -> str | None:
+    """The configuration that one says what it changes in; None: it says all.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    return _read(name, folder).get("extends")
+
+
+def _read(name: str, folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
+        raise ConfigError(f"there is no configuration {name!r}: choose from {known}.") from error
+    return config
 
 
 def settings(
@@ -75,25 +91,39 @@ def settings(
     return config
 
 
-def run_one(name: str, seed: int, config: dict[str, Any], out: Path) -> Path:
-    """Train and evaluate one configuration with one seed, unless that is done; returns the run's folder."""
-    run = out / f"{name}-seed{seed}"
-    record = {"config": config, "seed": seed}
-    done = run / "ablation.json"
-    if done.is_file() and json.loads(done.read_text())["config"] == config:
-        return run
+def run_one(name: str, seed: int, config: dict[str, Any], out: Path) -> Run:
+    """Train and evaluate one configuration with one seed, unless that is done with these data."""
+    folder = out / f"{name}-seed{seed}"
+    done = folder / _RECORD
+    data = Path(config["data"]["data"])
+    told = {"config": config, "data_sha256": data_hash(data)}
+    if done.is_file() and told.items() <= (record := json.loads(done.read_text())).items():
+        return Run(folder, seed, record["train_seconds"], record["revision"])
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}-seed{seed}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    revision = _revision()
     started = time.monotonic()
-    _lisa("train", "--config", str(path), "--output-dir", str(run), "--seed", str(seed), "--overwrite")
+    _lisa("train", "--config", str(path), "--output-dir", str(folder), "--seed", str(seed), "--overwrite")
     seconds = time.monotonic() - started
     cache = config.get("speed", {}).get("feature_cache")
     kept = ("--feature-cache", cache) if cache else ()
     for split in SPLITS:
-        _lisa("eval", str(run), "--data", config["data"]["data"], "--split", split, "--no-boundary", *kept)
-    done.write_text(json.dumps({**record, "train_seconds": seconds}, indent=2) + "\n")
-    return run
+        _lisa("eval", str(folder), "--data", str(data), "--split", split, "--no-boundary", *kept)
+    record = {**told, "revision": revision, "train_seconds": seconds}
+    done.write_text(json.dumps(record, indent=2) + "\n")
+    return Run(folder, seed, seconds, revision)
+
+
+def data_hash(data: Path) -> str | None:
+    """The hash of all files that scenes.py wrote down with them; None: they are of something else."""
+    path = data / "benchmark.json"
+    return json.loads(path.read_text(encoding="utf-8"))["sha256"] if path.is_file() else None
+
+
+def _revision() -> str:
+    state = git_state(Path(__file__).parent)
+    return "unknown" if state is None else state["commit"][:7] + (" with changes" if state["dirty"] else "")
 
 
 def _lisa(*arguments: str) -> None:
@@ -126,12 +156,11 @@ def main() -> None:
             )
             for name in names
         }
-        results = {}
+        parents = {name: parent_of(name, options.configs) for name in names}
+        results: dict[str, list[Run]] = {}
         for name, config in configs.items():
-            runs = [run_one(name, seed, config, options.out) for seed in options.seeds]
-            times = [json.loads((run / "ablation.json").read_text())["train_seconds"] for run in runs]
-            results[name] = Result(runs, float(np.mean(times)) / 60)
-            text = table(results)
+            results[name] = [run_one(name, seed, config, options.out) for seed in options.seeds]
+            text = table(results, parents, data_hash(options.data))
             (options.out / "table.md").write_text(text + "\n")
             print(text, flush=True)
     except LisaError as error:

@@ -133,8 +133,10 @@ class LisaModel(nn.Module):
         if self.map_only and self.vlm.has_grid:
             return EncodedImages(features, thinned, content, thinned, content)
         if self.image_sam is not None:
-            # What is unfolded is whole: a dropped channel would leave out the same detail of every patch.
-            drawn_on, frame, unfolded = self.image_sam(thinned), content, grid
+            # Channels are dropped so that new things are found, which is the map's work, if there is one; with fewer of
+            # them outlines are worse. What is unfolded is whole: each channel is the same detail of every patch.
+            drawn_on = self.image_sam(thinned if self.similarity is None else grid)
+            frame, unfolded = content, grid
         elif self.sam_encoder is None:
             raise ValueError('mask_features="sam" needs SAM\'s image encoder')
         else:

@@ -37,8 +37,12 @@ def record(index: int, iou: float, hits: int, picture: str) -> SampleRecord:
         counted_pixels=10_000,
         listening_hits=hits,
         listening_pairs=2,
-        blind={"blank": 0.25},
+        blind={"blank": 0.25, **({"swapped": 0.1} if hits == 2 else {})},
     )
+
+
+def run_of(folder: Path, seed: int = 0, seconds: float = 60, revision: str = "abc1234") -> ablation_table.Run:
+    return ablation_table.Run(folder, seed, seconds, revision)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,9 +109,19 @@ def test_figures_are_means_over_seeds_with_an_interval_over_pictures(tmp_path: P
     assert found["blank"].mean == pytest.approx(0.25)
     better = ablation_table.estimates(runs[1:], "val")["giou"]
     assert better.less(found["giou"]) == pytest.approx((0.1, 0.1, 0.1)), "of every picture, so of every draw"
-    text = ablation_table.table({"base": ablation_table.Result(runs, 12.3), "one": ablation_table.Result(runs[1:], 3)})
-    assert "| `base` | 0.500 (0.300 to 0.700; seeds within 0.200) |" in text and "| 0.250 | 12 |" in text
-    assert "| `one` | 0.600 (+0.100: +0.100 to +0.100; seeds within 0.000) |" in text
+    assert found["swapped"].mean == pytest.approx(0.1), "of the sentences that have another object"
+    results = {
+        "base": [run_of(runs[0], 0, 600), run_of(runs[1], 1, 900)],
+        "one": [run_of(runs[1], 1, 180, "def5678")],
+        "two": [run_of(runs[1], 1, 180)],
+    }
+    text = ablation_table.table(results, {"base": None, "one": "base", "two": "one"}, "0123456789abcdef")
+    assert "| `base` | — | 0.500 (0.300 to 0.700; seeds within 0.200) |" in text and "| 0.250 | 0.100 | 12 |" in text
+    assert "| `one` | `base` | 0.600 (+0.100: +0.100 to +0.100) |" in text and "| 3 |" in text
+    assert "| `two` | `one` | 0.600 (+0.000: +0.000 to +0.000) |" in text, "with what it extends"
+    assert text.endswith("seeds: 0, 1; data: sha256 `0123456789ab...`; code: abc1234, def5678.")
+    alone = ablation_table.table({"two": results["two"]}, {"two": "one"}, None)
+    assert "| `two` | — | 0.600 (0.400 to 0.800) |" in alone
 
 
 def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
@@ -122,7 +136,8 @@ def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="evaluated on other pictures"):
         ablation_table.estimates(runs, "val")
     with pytest.raises(ConfigError, match="evaluated on other pictures"):
-        ablation_table.table({name: ablation_table.Result([run], 1.0) for name, run in zip("xy", runs)})
+        results = {name: [run_of(run)] for name, run in zip("xy", runs)}
+        ablation_table.table(results, {"x": None, "y": "x"}, None)
 
 
 @pytest.mark.slow
@@ -148,5 +163,8 @@ def test_the_command_trains_evaluates_and_does_not_repeat_itself(tmp_path: Path)
     first = run(*arguments)
     assert first.count("$ lisa train") == 4 and "| `one` |" in first
     again = run(*arguments)
-    assert "$ lisa" not in again and again.splitlines()[-2:] == first.splitlines()[-2:]
+    assert "$ lisa" not in again and again.splitlines()[-4:] == first.splitlines()[-4:]
     assert json.loads((tmp_path / "out" / "one-seed1" / "config.json").read_text())["model"]["num_prompts"] == 1
+    (tmp_path / "data" / "benchmark.json").write_text('{"sha256": "other"}')
+    other = run(*arguments[:-1])
+    assert other.count("$ lisa train") == 2 and "sha256 `other" in other, "runs on other data are no runs on these"
