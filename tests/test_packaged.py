@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from lisa_core.build import build_model
 from lisa_core.checkpoint import find_checkpoint, start_from, vet_checkpoint
 from lisa_core.config_file import resolve
+from lisa_core.data.synth import SynthConfig, synthesize
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.export import is_exported
 from lisa_core.hub import local_model, push_to_hub
@@ -202,9 +204,18 @@ def test_the_recipe_refuses_the_scenes_it_is_measured_on(recipe, monkeypatch, he
     assert not (here / "work").exists()
 
 
-def test_the_recipe_packages_only_what_is_small_and_whole(recipe, tmp_path, monkeypatch):
-    import shutil
+def test_the_recipe_finds_pictures_that_are_trained_on_and_measured_on(recipe, tmp_path):
+    for folder, settings in {"a": {"train": 3, "seed": 1}, "b": {"train": 2, "val": 2, "seed": 2}}.items():
+        synthesize(tmp_path / folder, SynthConfig(**{"val": 0, "test": 0, **settings}))
+    assert recipe.shared_pictures(tmp_path / "a", tmp_path / "b") == []
+    copy = tmp_path / "b" / "val" / "scene_00009_0.jpg"
+    shutil.copy(tmp_path / "a" / "train" / "scene_00001_0.jpg", copy)
+    assert recipe.shared_pictures(tmp_path / "a", tmp_path / "b") == [
+        f"{tmp_path / 'a' / 'train' / 'scene_00001_0.jpg'} is {copy}"
+    ]
 
+
+def test_the_recipe_packages_only_what_is_small_and_whole(recipe, tmp_path, monkeypatch):
     made = tmp_path / "made"
     shutil.copytree(TINY, made)
     recipe.package(made, tmp_path / "out")

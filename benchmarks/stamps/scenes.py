@@ -231,6 +231,10 @@ def main() -> None:
         asked = f"{counted['annotations']} objects asked for in {counted['texts']} texts"
         print(f"{split}: {counted['scenes']} scenes, {asked}")
         print(f"  {objects} cut-outs, {photographs} photographs; {kinds}")
+        print(
+            f"  two distractors of a kind in {counted['with_two_distractors_of_a_kind']} scenes; "
+            f"a noun of no training object in {counted['annotations_with_new_nouns']} of the objects asked for"
+        )
 
 
 if __name__ == "__main__":

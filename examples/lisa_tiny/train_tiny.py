@@ -49,6 +49,23 @@ def scenes(folder: Path, settings: dict[str, int]) -> dict[str, Any]:
     return json.loads(manifest.read_text(encoding="utf-8"))
 
 
+def shared_pictures(ours: Path, theirs: Path) -> list[str]:
+    """Pictures below one folder that lie below another too, by the hash of their pixels; nothing if none does."""
+    from PIL import Image
+
+    from lisa_core.feature_cache import picture_key
+
+    def keys(folder: Path) -> dict[str, Path]:
+        found = {}
+        for path in sorted(folder.rglob("*_0.jpg")):  # what a scene's others are copies of
+            with Image.open(path) as image:
+                found[picture_key(image.convert("RGB"))] = path
+        return found
+
+    known = keys(theirs)
+    return [f"{path} is {known[key]}" for key, path in keys(ours).items() if key in known]
+
+
 def halve(path: Path) -> int:
     """Round the float32 tensors of a file of weights to half precision; returns how many numbers it holds.
 
@@ -106,7 +123,8 @@ start at random, pictures are drawn. No third-party weights or pictures are in i
 {rows}
 
 The figures above are those of the packaged weights on the validation and test scenes of `make demo`
-(`lisa data synth demo`, seed 0), none of which it was trained on or chosen by: its own scenes have another seed. The
+(`lisa data synth demo`, seed 0), none of which it was trained on or chosen by: its own scenes have another seed, and
+training starts only if no picture of the two is the same. The
 course of the training is measured on the validation scenes of that seed. The test split asks for pairs of colour and
 shape that no training scene shows: {held_out}.
 
@@ -176,6 +194,9 @@ def main() -> None:
 
     manifest = scenes(work / "scenes", recipe["scenes"])
     demo = scenes(work / "demo", {"train": 0, **DEMO})
+    shared = shared_pictures(work / "demo", work / "scenes")
+    if shared:
+        sys.exit(f"the model would be measured on what it was trained on: {shared[0]}; choose another --scenes-seed")
     config = work / "train.yaml"
     config.write_text(yaml.safe_dump(recipe["training"], sort_keys=False), encoding="utf-8")
     start = ("--resume", "auto") if options.resume else ("--overwrite",)
@@ -198,6 +219,9 @@ def main() -> None:
         f"{100 * recipe['scenes']['comparing']:.0f}% of the sentences compare objects",
         "sha256 of the scenes": f"`{manifest['sha256']}`",
         "sha256 of the demo's validation and test scenes": f"`{demo['sha256']}`",
+        "pictures that the two share, by a hash of their pixels (BLAKE2b)": "none",
+        "seed of the training": f"{recipe['training']['seed']}",
+        "revision": f"`{(environment.get('git') or {}).get('commit', 'unknown')}`",
         "training": f"{seconds / 60:.1f} minutes, validation not counted, on {environment.get('device', 'a CPU')}; "
         f"{os.cpu_count()} cores, {os.environ.get('OMP_NUM_THREADS', 'as many')} threads",
         "parameters": f"{numbers / 1e6:.2f} million, stored in half precision, loaded as float32",

@@ -12,7 +12,7 @@ import ablations
 import pytest
 import yaml
 
-from lisa_core.config_file import read_settings
+from lisa_core.config_file import resolve
 from lisa_core.errors import ConfigError
 from lisa_core.evaluation_file import write_evaluation
 from lisa_core.records import SampleRecord
@@ -52,7 +52,18 @@ def test_each_configuration_is_one_that_train_takes(tmp_path: Path, name: str) -
     assert config["data"]["data"] == "/d"
     path = tmp_path / "one.yaml"
     path.write_text(yaml.safe_dump(config))
-    read_settings(path)  # refuses what is no setting
+    resolve({}, str(path)).config.validate()  # refuses what is no setting, and settings that contradict each other
+
+
+def test_the_axes_that_defaults_are_judged_by_are_there() -> None:
+    configs = {name: ablations.read_config(name)["model"] for name in NAMES}
+    assert {model["fusion"] for model in configs.values()} == {"late", "joint"}
+    assert {model.get("similarity_map", True) for model in configs.values()} == {True, False}
+    assert {model.get("num_prompts", 4) for model in configs.values()} == {1, 4, 8}
+    assert {model.get("sam_decoder_depth", 2) for model in configs.values()} == {1, 2, 3}
+    towers = {model["image_encoder_model_name"] for model in configs.values()}
+    assert {f"weights/dinov2-{side}-l8" for side in (224, 280, 336)} <= towers
+    assert ablations.read_config("lora")["tuning"]["vlm_use_lora"]
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"base"}))

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from transformers import BitImageProcessor, Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
+from lisa_core.config_file import resolve
 from lisa_core.errors import ConfigError
 from lisa_core.tiny import tiny_text_config, tiny_tokenizer
 
@@ -51,6 +52,18 @@ def test_the_family_reads_it_with_the_halves_weights(halves: tuple[Path, Path], 
         assert torch.isfinite(vlm(batch, features).hidden).all()
     text = vlm.tokenizer.decode(batch["input_ids"][0])
     assert text.count("<image>") == 16 and "<|im_start|>user" in text and "[SEG]" in text
+
+
+def test_its_configurations_are_ones_that_train_takes() -> None:
+    folder = Path(llava.__file__).parent
+    align, segment = (folder / name for name in ("llava-align.yaml", "llava.yaml"))
+    aligned = resolve({"output_dir": "out"}, str(align)).config
+    aligned.validate()
+    assert aligned.tuning.tune_projector == "train"
+    for how in ("vlm_freeze", "vlm_use_lora"):
+        config = resolve({"output_dir": "out", how: True}, str(segment)).config
+        config.validate()
+        assert config.model == aligned.model, "else parts of it start at random after all"
 
 
 def test_what_is_missing_or_in_the_way_is_said(halves: tuple[Path, Path], tmp_path: Path) -> None:
