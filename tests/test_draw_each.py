@@ -8,29 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lisa_core.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from lisa_core.data.base import Example
-from lisa_core.data.collate import Collator, first_of_each
+from lisa_core.data.collate import Collator
 from lisa_core.engine import Engine, MicroBatch
 from lisa_core.objective import loss_terms, term_counts
 from lisa_core.trainer import Trainer
 from lisa_core.vlm import Batch
-
-MASKS = torch.tensor(
-    [[[1.0, 0.5], [0, 0]], [[0, 0], [1, 0.5]], [[1, 1], [1, 1]], [[0, 0], [0, 0]]]
-)  # the last is empty
-COUNTED = torch.tensor([[[1.0, 1.0], [1, 1]], [[1, 1], [1, 0]]])
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 1)), max_size=12))
-def test_the_first_mask_of_each_target_in_each_place(made: list[tuple[str, int, int]]) -> None:
-    targets = torch.stack([MASKS[mask] for _, mask, _ in made]) if made else torch.zeros(0, 2, 2)
-    valid = torch.stack([COUNTED[counted] for _, _, counted in made]) if made else torch.zeros(0, 2, 2)
-    found = first_of_each(targets, valid, [place for place, _, _ in made])
-    assert found == [number for number, one in enumerate(made) if one[1] == 3 or one not in made[:number]]
 
 
 def trainer_of(

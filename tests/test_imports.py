@@ -39,7 +39,8 @@ architectures build encoder_cache inference optim precision skeleton tuning
 cards checkpoint estimate
 export hub hub_errors merge model_card run_facts staging standalone unload
 evaluator fit launch progress segmenter training_state
-deepspeed_engine deepspeed_settings encode_ahead engine out_of_memory run_folder server testing
+deepspeed_engine deepspeed_settings encode_ahead engine out_of_memory run_folder server testing training_model
+resumption run_saving
 trainer
 cli
 __main__ train

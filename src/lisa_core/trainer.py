@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -15,18 +12,9 @@ from typing import Any
 
 import torch
 from accelerate.utils import set_seed
-from safetensors import SafetensorError
 
-from lisa_core.build import build_model, resolve_sources, sam_size, vlm_source
-from lisa_core.checkpoint import (
-    META_FILE,
-    find_checkpoint,
-    load_weights,
-    read_weights,
-    save_checkpoint,
-    start_from,
-    state_to_save,
-)
+from lisa_core.build import resolve_sources, sam_size
+from lisa_core.checkpoint import find_checkpoint, load_weights, read_weights
 from lisa_core.config import TrainConfig, existing_data
 from lisa_core.data import SegmentationDataset
 from lisa_core.data.collate import Collator
@@ -36,40 +24,29 @@ from lisa_core.data.sources import open_sources
 from lisa_core.deepspeed_engine import make_engine
 from lisa_core.deepspeed_settings import check_deepspeed
 from lisa_core.determinism import deterministic
-from lisa_core.discovery import one_line
-from lisa_core.durable import write_whole
 from lisa_core.encode_ahead import encode_ahead, encodes_ahead
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.engine import MicroBatch, Step, strategy
-from lisa_core.errors import CheckpointError, ConfigError, DataError
+from lisa_core.errors import ConfigError, DataError
 from lisa_core.evaluator import EvaluationResult, Judged, evaluate
 from lisa_core.interrupts import Interrupts, RunInterrupted
-from lisa_core.levers import apply_levers
 from lisa_core.optim import check_optimizer
 from lisa_core.out_of_memory import advice_when_out_of_memory
 from lisa_core.position import Position
-from lisa_core.precision import half_dtype, set_precision
 from lisa_core.processes import Processes
 from lisa_core.progress import Reporter, peak_memory
 from lisa_core.provenance import environment
 from lisa_core.registry import get_registry
 from lisa_core.report import SheetRow, contact_sheet
-from lisa_core.run_folder import BEST, LAST, RunFolder
-from lisa_core.settings import differences
+from lisa_core.resumption import data_fingerprint, find_resumption, go_on
+from lisa_core.run_folder import RunFolder
+from lisa_core.run_saving import RunSaver
 from lisa_core.sharding import fill
 from lisa_core.tracking import Tracking, check_trackers
-from lisa_core.training_state import read_facts, read_state, write_state
-from lisa_core.tuning import apply_tuning, trainable_line
+from lisa_core.training_model import training_model
 from lisa_core.vlm import Batch
 
 _MOST_SKIPPED = 20  # steps in a row that were left out, after which nothing good can be expected any more
-# What may be another at a resumption: it is about where and how the same sums are computed, and what is shown of them.
-_FREE = (
-    *("data.data", "data.num_workers", "optim.on_nan", "speed.attn", "speed.compile", "speed.gradient_checkpointing"),
-    *("run.output_dir", "run.device", "run.overwrite", "run.save_every", "run.keep_last", "run.resume", "run.run_test"),
-    *("run.init_from", "run.num_processes", "run.track", "run.track_project", "run.sample_masks"),
-    *("run.eval_batch_size", "data.dataset", "data.data_format", "data.max_val_samples", "speed.feature_cache"),
-)
 
 
 class Trainer:
@@ -110,9 +87,8 @@ class Trainer:
             self.reporter.line(remark)
         self.output = Path(config.run.output_dir).expanduser()
         self.folder = RunFolder(self.output)
-        self.position = Position()
-        self._saved_step: int | None = None
-        self.resumed_from = self._find_resumption()
+        resumption = find_resumption(config, self.folder, self.processes)
+        self.resumed_from, self.position = resumption if resumption is not None else (None, Position())
         set_seed(config.optim.seed)
         self.train_data = self._open("train", "all")
         if config.model.fusion == "late" and any(sample.kind == "text" for sample in self.train_data.samples):
@@ -123,7 +99,7 @@ class Trainer:
         if config.run.run_test:
             self._open("test", "first")
         with advice_when_out_of_memory(config, self.processes.device):
-            self.model = self._build()
+            self.model = training_model(config, self.processes.device, self.reporter)
         if config.speed.feature_cache is not None:
             self.model.cache = encoder_cache(self.model, config.speed.feature_cache)
         stores = self.model.cache.pictures
@@ -140,28 +116,6 @@ class Trainer:
         stamp = self.processes.from_main(datetime.now().strftime("%Y%m%d-%H%M%S"))
         run = dataclasses.replace(config.run, output_dir=f"runs/{config.model.vlm}-{stamp}")
         return dataclasses.replace(config, run=run)
-
-    def _build(self) -> Any:
-        config, half = self.config, half_dtype(self.config.speed.precision)
-        tuning = config.tuning
-        whole = "train" in (tuning.vision, tuning.language)
-        dtype = torch.float32 if half is None or whole or config.run.parallel == "fsdp" else half
-        model = build_model(config.model, None, tuning.quantization, dtype)
-        apply_tuning(model, tuning)
-        set_precision(model, config.speed.precision)
-        if config.run.parallel == "fsdp":
-            model.float()  # the members of a shared out group need one type
-        apply_levers(model.vlm, config.speed, self.processes.device)
-        dims = model.vlm.dims
-        self.reporter.line(f"✓ VLM loaded: {config.model.vlm} ({vlm_source(config.model)})")
-        self.reporter.line(f"  Vision dim: {dims.vision}, Text dim: {dims.text}")
-        for line in _mode_lines(config):
-            self.reporter.line(line)
-        self.reporter.line(trainable_line(model))
-        if config.run.init_from is not None:
-            fresh = start_from(model, config.run.init_from)
-            self.reporter.line(f"weights from {config.run.init_from}; {len(fresh)} tensors start anew")
-        return model
 
     def run(self) -> EvaluationResult:
         """Train what is left to train; returns the best validation result, whose weights are in `best/`.
@@ -186,10 +140,17 @@ class Trainer:
             load_weights(self.model, find_checkpoint(self.resumed_from))
         names = self.train_data.names if isinstance(self.train_data, Mixture) else ()
         self.engine = make_engine(self.model, config, self.processes, total, names)
+        fingerprint = data_fingerprint(self.train_data, config.data.max_train_samples)
         if self.resumed_from is None:
             self._start_folder()
+            saved_step = None
         else:
-            self._resume(self.resumed_from)
+            go_on(self.resumed_from, self.position, self.engine, self.folder, self.processes, fingerprint)
+            self.reporter.line(f"going on after step {self.position.step} ({self.resumed_from.name})")
+            saved_step = self.position.step
+        self.saver = RunSaver(
+            config, self.model, self.engine, self.folder, self.processes, fingerprint, saved_step=saved_step
+        )
         self.tracking = Tracking(config, self.processes)
         position = self.position
         if position.epoch == 1 and encodes_ahead(config):
@@ -212,7 +173,7 @@ class Trainer:
             if position.epoch_step < sampler.steps:
                 self._train(loader, interrupts)
                 # Before validation: a picture it cannot read must not cost the epoch.
-                self._save()
+                self.saver.save(position)
             result = None
             due = position.epoch % config.run.eval_every == 0 or position.epoch == config.optim.num_epochs
             if due and not self.model.map_only:  # nothing that a checkpoint draws by itself could be judged yet
@@ -242,7 +203,7 @@ class Trainer:
             stop = self.processes.sum([float(interrupts.signal is not None)])[0] > 0
             every = config.run.save_every
             if stop or (every is not None and position.step % every == 0):
-                self._save()
+                self.saver.save(position)
             if stop:
                 raise RunInterrupted(
                     f"stopped by a signal after step {position.step}, all saved: go on with `lisa train --resume "
@@ -323,9 +284,7 @@ class Trainer:
         if position.best is None or result.giou > position.best["giou"]:
             position.best = result.to_dict()
             if self.processes.is_main:
-                checkpoint = self.folder.checkpoint(position.step)
-                self._annotate(checkpoint, position.best)
-                self.folder.point(BEST, checkpoint)
+                self.saver.mark_best(position, position.best)
         return result
 
     def _show(self, rows: list[SheetRow]) -> None:
@@ -377,68 +336,6 @@ class Trainer:
         self.tracking.log("test", record, self.position.step)
         self.reporter.line(f"test gIoU {result.giou:.4f} | test cIoU {result.metrics.ciou:.4f}")
 
-    def _save(self) -> None:
-        """Write a checkpoint to go on from, unless this step has one; all processes together."""
-        position, processes, folder = self.position, self.processes, self.folder
-        if position.step == self._saved_step:
-            return
-        if processes.is_main:
-            position.log_size = folder.log_size()
-        facts = {
-            "position": dataclasses.asdict(position),
-            "engine": self.engine.plain_state(),
-            "config": dataclasses.asdict(self.config),
-            "world_size": processes.world_size,
-            "strategy": strategy(self.config, processes),
-            "data": self._fingerprint(),
-        }
-        target = folder.checkpoint(position.step)
-        shares = target.with_name(target.name + ".shares")
-        weights = state_to_save(self.model)
-
-        def write(to: Path) -> None:
-            with self.engine.saveable_optimizer() as optimizer:
-                write_state(to, processes.rank, optimizer if self.engine.writes_optimizer else None, facts)
-
-        def write_more(fresh: Path) -> None:
-            write(fresh)
-            for path in shares.glob("state/*"):
-                path.rename(fresh / "state" / path.name)
-
-        failure: list[CheckpointError] = []
-        try:
-            if not processes.is_main:
-                shares.mkdir(parents=True, exist_ok=True)
-                write(shares)
-        except (OSError, SafetensorError) as error:
-            failure = [CheckpointError(f"the training state cannot be written ({error}): free space; {_INTACT}")]
-        failure = processes.gather(failure)
-        if not failure and processes.is_main:
-            try:
-                save_checkpoint(target, self.model, self._progress(None), weights, write_more)
-                folder.point(LAST, target)
-                folder.prune(self.config.run.keep_last)
-            except CheckpointError as error:
-                failure = [error]
-            except OSError as error:
-                failure = [CheckpointError(f"{self.output} cannot be written to ({error}): free space; {_INTACT}")]
-        failure = processes.gather(failure)
-        if processes.is_main:
-            shutil.rmtree(shares, ignore_errors=True)
-        if failure:
-            raise failure[0]
-        self._saved_step = position.step
-
-    def _progress(self, val: dict[str, Any] | None) -> dict[str, Any]:
-        return {"epoch": self.position.epoch, "step": self.position.step, "val": val}
-
-    def _annotate(self, checkpoint: Path, val: dict[str, Any]) -> None:
-        """Add the validation result to a checkpoint's description, in one piece."""
-        path = checkpoint / META_FILE
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        meta["progress"] = self._progress(val)
-        write_whole(path, (json.dumps(meta, indent=2) + "\n").encode())
-
     def _start_folder(self) -> None:
         if self.processes.is_main:
             self.folder.create()
@@ -450,98 +347,6 @@ class Trainer:
         resolved = dataclasses.asdict(self.config)
         about = environment(plugin, self.processes.world_size)
         self.folder.write_config({**resolved, "environment": {**about, "learning_rate": self.config.learning_rate}})
-
-    def _find_resumption(self) -> Path | None:
-        """The checkpoint to go on from, its facts read and compared with this run's settings; None for a new run."""
-        resume = self.config.run.resume
-        if resume is not None and self.processes.is_main:
-            self.folder.recover()
-        self.processes.wait()
-        if resume is None or (resume == "auto" and not self.folder.checkpoints()):
-            # A run that was cut off before its first checkpoint begins anew.
-            self.folder.check(self.config.run.overwrite or resume == "auto")
-            return None
-        if resume == "auto":
-            found = self.folder.checkpoints()[-1]
-        else:
-            path = Path(resume).expanduser()
-            own = RunFolder(path).checkpoints()
-            found = own[-1] if own else path
-            if not (found / META_FILE).is_file():
-                raise CheckpointError(f"--resume {resume}: no checkpoint there: give a run's folder, or `auto`")
-            if self.folder.checkpoint(0).parent.resolve() not in found.resolve().parents:
-                raise ConfigError(
-                    f"--resume {resume} is of another run than --output-dir {self.output}: give that run's folder, or "
-                    "start a new run from its weights with --init-from"
-                )
-        find_checkpoint(found)
-        facts = read_facts(found)
-        try:
-            self._refuse_changes(facts, found)
-            self.position = Position(**facts["position"])
-        except (KeyError, TypeError, AttributeError) as error:  # of a version that wrote down something else
-            raise CheckpointError(
-                f"the training state of {found} is none that this lisa-core can read ({one_line(error)}): go on with "
-                "the version that wrote it, or start a new run from its weights with --init-from"
-            ) from error
-        self._saved_step = self.position.step
-        return found.resolve()
-
-    def _refuse_changes(self, facts: dict[str, Any], found: Path) -> None:
-        """Raise ConfigError unless this run's settings and processes are those of the run it goes on with."""
-        # Settings that are newer than the run have their defaults.
-        had = {
-            name: {**new, **facts["config"].get(name, {})} for name, new in dataclasses.asdict(TrainConfig()).items()
-        }
-        changed = [
-            f"{name} was {before!r}, now {now!r}"
-            for name, before, now in differences(had, dataclasses.asdict(self.config))
-            if name not in _FREE
-        ]
-        if facts["world_size"] != self.processes.world_size:
-            changed.append(f"processes were {facts['world_size']}, now {self.processes.world_size}")
-        now = strategy(self.config, self.processes)
-        before = facts.get("strategy", now)  # not in the facts of earlier runs
-        if before != now:
-            changed.append(f"processes shared the work by {before}, now {now}")
-        if changed:
-            raise ConfigError(
-                f"{found} cannot be gone on from with other settings ({'; '.join(changed)}): repeat them as they were "
-                f"(`lisa train --resume {self.output}` has them, a launcher is up to you), or start a new run with "
-                "--init-from"
-            )
-
-    def _resume(self, found: Path) -> None:
-        """Fill in optimizer, schedule, scaler and random numbers, and forget what was logged afterwards."""
-        facts = read_facts(found)
-        if facts["data"] != self._fingerprint():
-            raise ConfigError(
-                f"the training data is not that of the run in {self.output} (other samples or order): restore it, or "
-                "start a new run with --init-from"
-            )
-        rank = self.processes.rank
-        with self.engine.saveable_optimizer() as optimizer:
-            read_state(found, rank, optimizer, self.engine.optimizer_rank)
-        self.engine.load_plain_state(facts["engine"])
-        if self.processes.is_main:
-            self.folder.cut_log(self.position.log_size)
-            for later in self.folder.checkpoints():
-                if later.name > found.name:
-                    self.folder.remove(later)
-            if not (self.output / BEST).exists():  # it was one of those
-                (self.output / BEST).unlink(missing_ok=True)
-            self.folder.point(LAST, found)
-        self.processes.wait()
-        if not (self.output / BEST).exists():
-            self.position.best = None
-        self.reporter.line(f"going on after step {self.position.step} ({found.name})")
-
-    def _fingerprint(self) -> str:
-        """What the samples are, in order."""
-        digest = hashlib.sha256()
-        for sample in first_samples(self.train_data, self.config.data.max_train_samples):
-            digest.update(f"{sample.id}\0{sample.text}\0{sample.image_path.name}\n".encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
 
     def _name_skipped(self, line: str) -> None:
         """Name a file that was left out, once a run: its sentences are many, and every epoch meets it again."""
@@ -560,30 +365,11 @@ class Trainer:
             self.folder.log(record)
 
 
-_INTACT = "what was saved before is intact"
-
-
 def _figures(result: EvaluationResult, data: SegmentationDataset) -> dict[str, Any]:
     """The figures of an evaluation as plain data, those of each dataset among several too."""
     if not isinstance(data, Mixture):
         return result.to_dict()
     return {**result.to_dict(), "datasets": {name: of.to_dict() for name, of in result.by_source().items()}}
-
-
-def _mode_lines(config: TrainConfig) -> Iterator[str]:
-    """What happens to the VLM, in the words of its users' earlier tools."""
-    tuning = config.tuning
-    if tuning.quantization is not None:
-        yield f"  → VLM quantization: {tuning.quantization}"
-    if config.speed.precision != "no":
-        yield f"  → VLM precision: {config.speed.precision}"
-    names = {
-        "train": "full",
-        "freeze": "frozen",
-        "lora": f"LoRA (r={tuning.vlm_lora_r}, alpha={tuning.vlm_lora_alpha})",
-    }
-    yield f"  → Vision mode: {names[tuning.vision]}"
-    yield f"  → LLM mode: {names[tuning.language]}"
 
 
 def _windows(loader: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
