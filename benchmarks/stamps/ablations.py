@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,13 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
 
 
 def settings(
-    config: dict[str, Any], data: Path, weights: Path, features: Path, epochs: float = 1.0, samples: int | None = None
+    config: dict[str, Any],
+    data: Path,
+    weights: Path,
+    features: Path,
+    epochs: float = 1.0,
+    samples: int | None = None,
+    alone: bool = False,
 ) -> dict[str, Any]:
     """The configuration with the paths of this machine.
 
@@ -74,6 +82,7 @@ def settings(
         features: folder for kept features.
         epochs: so many times the epochs, for a shorter comparison.
         samples: most sentences that are trained on; None: as many as it says.
+        alone: in one process, whose batches are as large as those of all processes together.
     """
     config = json.loads(json.dumps(config))
     for name in ("image_encoder_model_name", "text_encoder_model_name", "vlm_model_name"):
@@ -88,11 +97,17 @@ def settings(
     optim = config["optim"]
     optim["num_epochs"] = max(1, round(optim["num_epochs"] * epochs))
     optim["map_epochs"] = min(round(optim.get("map_epochs", 0) * epochs), optim["num_epochs"] - 1)
+    if alone and "num_processes" in config.get("run", {}):
+        config["data"]["batch_size"] *= config["run"].pop("num_processes")
     return config
 
 
-def run_one(name: str, seed: int, config: dict[str, Any], out: Path) -> Run:
-    """Train and evaluate one configuration with one seed, unless that is done with these data."""
+def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int = 1) -> Run:
+    """Train and evaluate one configuration with one seed, unless that is done with these data.
+
+    Raises:
+        ConfigError: if one of the commands fails.
+    """
     folder = out / f"{name}-seed{seed}"
     done = folder / _RECORD
     data = Path(config["data"]["data"])
@@ -102,14 +117,17 @@ def run_one(name: str, seed: int, config: dict[str, Any], out: Path) -> Run:
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}-seed{seed}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    log = None if jobs == 1 else path.with_suffix(".log")
+    if log is not None:
+        log.unlink(missing_ok=True)
     revision = _revision()
     started = time.monotonic()
-    _lisa("train", "--config", str(path), "--output-dir", str(folder), "--seed", str(seed), "--overwrite")
+    _lisa("train", "--config", str(path), "--output-dir", str(folder), "--seed", str(seed), "--overwrite", log=log)
     seconds = time.monotonic() - started
     cache = config.get("speed", {}).get("feature_cache")
     kept = ("--feature-cache", cache) if cache else ()
     for split in SPLITS:
-        _lisa("eval", str(folder), "--data", str(data), "--split", split, "--no-boundary", *kept)
+        _lisa("eval", str(folder), "--data", str(data), "--split", split, "--no-boundary", *kept, log=log)
     record = {**told, "revision": revision, "train_seconds": seconds}
     done.write_text(json.dumps(record, indent=2) + "\n")
     return Run(folder, seed, seconds, revision)
@@ -126,9 +144,19 @@ def _revision() -> str:
     return "unknown" if state is None else state["commit"][:7] + (" with changes" if state["dirty"] else "")
 
 
-def _lisa(*arguments: str) -> None:
+def _lisa(*arguments: str, log: Path | None = None) -> None:
+    """Run a `lisa` command; with a log, its output goes there and it has one thread, since others run beside it."""
     print("$ lisa", *arguments, flush=True)
-    subprocess.run([sys.executable, "-m", "lisa_core", *arguments], check=True)
+    command = [sys.executable, "-m", "lisa_core", *arguments]
+    if log is None:
+        code = subprocess.run(command, check=False).returncode
+    else:
+        with log.open("a", encoding="utf-8") as file:
+            one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+            code = subprocess.run(command, check=False, stdout=file, stderr=file, env=one_thread).returncode
+    if code != 0:
+        told = "" if log is None else f": see {log}"
+        raise ConfigError(f"`lisa {' '.join(arguments)}` ended with exit code {code}{told}")
 
 
 def main() -> None:
@@ -142,6 +170,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=float, default=1.0, help="so many times the epochs that a configuration names")
     parser.add_argument("--samples", type=int, help="most sentences to train on; default: as a configuration says")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="so many runs beside one another, each in one process with one thread: on two cores, two of them are done "
+        "sooner than one by one in two processes",
+    )
     options = parser.parse_args()
     try:
         names = options.only or ["base", *sorted(p.stem for p in options.configs.glob("*.yaml") if p.stem != "base")]
@@ -153,16 +188,27 @@ def main() -> None:
                 (options.features or options.out / "features").resolve(),
                 options.epochs,
                 options.samples,
+                options.jobs > 1,
             )
             for name in names
         }
         parents = {name: parent_of(name, options.configs) for name in names}
         results: dict[str, list[Run]] = {}
-        for name, config in configs.items():
-            results[name] = [run_one(name, seed, config, options.out) for seed in options.seeds]
-            text = table(results, parents, data_hash(options.data))
-            (options.out / "table.md").write_text(text + "\n")
-            print(text, flush=True)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            runs = {
+                (name, seed): pool.submit(run_one, name, seed, configs[name], options.out, options.jobs)
+                for seed in options.seeds
+                for name in names
+            }
+            try:
+                for name in names:
+                    results[name] = [runs[name, seed].result() for seed in options.seeds]
+                    text = table(results, parents, data_hash(options.data))
+                    (options.out / "table.md").write_text(text + "\n")
+                    print(text, flush=True)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     except LisaError as error:
         sys.exit(f"error: {error}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,13 @@ def test_fewer_sentences_are_trained_on_if_that_is_asked_for() -> None:
     assert ablations.settings(config, *PLACES, samples=800)["data"]["max_train_samples"] == 800
 
 
+def test_a_run_beside_others_has_one_process_and_batches_as_large() -> None:
+    config = ablations.read_config("base")
+    assert config["run"]["num_processes"] == 2
+    alone = ablations.settings(config, *PLACES, alone=True)
+    assert "num_processes" not in alone["run"] and alone["data"]["batch_size"] == 2 * config["data"]["batch_size"]
+
+
 def test_an_unknown_configuration_is_said() -> None:
     with pytest.raises(ConfigError, match=r"no configuration 'bas'.*base"):
         ablations.read_config("bas")
@@ -177,5 +185,10 @@ def test_the_command_trains_evaluates_and_does_not_repeat_itself(tmp_path: Path)
     assert "$ lisa" not in again and again.splitlines()[-4:] == first.splitlines()[-4:]
     assert json.loads((tmp_path / "out" / "one-seed1" / "config.json").read_text())["model"]["num_prompts"] == 1
     (tmp_path / "data" / "benchmark.json").write_text('{"sha256": "other"}')
-    other = run(*arguments[:-1])
+    other = run(*arguments[:-1], "--jobs", "2")
     assert other.count("$ lisa train") == 2 and "sha256 `other" in other, "runs on other data are no runs on these"
+    assert "gIoU" in (tmp_path / "out" / "base-seed0.log").read_text()
+    (tmp_path / "data" / "val" / "scene_00000_0.json").write_text("{")
+    shutil.rmtree(tmp_path / "out")
+    broken = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert broken.returncode == 1 and broken.stderr.splitlines()[-1].startswith("error: `lisa train --config ")
