@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -18,6 +19,7 @@ from lisa_core.errors import ConfigError
 from lisa_core.model_config import ModelConfig
 from lisa_core.presets import PRESETS
 
+ROOT = Path(__file__).parents[1]
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=12)
 
 
@@ -78,6 +80,24 @@ def test_each_preset_is_valid(name):
 def test_an_unknown_preset_is_one_line():
     with pytest.raises(ConfigError, match="--preset 12gb is not known: choose among 8gb, 16gb, 24gb"):
         resolve(preset="12gb")
+    with pytest.raises(ConfigError, match="--preset  is not known"):
+        resolve(preset="8gb,")
+
+
+def test_several_presets_add_up_and_the_later_one_wins():
+    resolved = resolve({"dice_weight": 3.0}, preset="16gb,detailed,8gb")
+    config = resolved.config
+    assert config.model.refine_masks and config.loss.dice_weight == 3.0
+    assert config.tuning.vlm_use_quantization and config.speed.vlm_use_mixed_precision
+    assert resolved.origins["vlm_use_lora"] == "preset 8gb" and resolved.origins["fine_features"] == "preset detailed"
+
+
+def test_the_detailed_preset_is_what_the_benchmark_on_photographs_has():
+    base = yaml.safe_load((ROOT / "benchmarks" / "stamps" / "configs" / "base.yaml").read_text())
+    chosen = {**base["model"], **base["loss"]}
+    assert PRESETS["detailed"].settings.items() <= chosen.items()
+    left = set(chosen) - set(PRESETS["detailed"].settings)
+    assert left == {"vlm", "image_encoder_model_name", "text_encoder_model_name", "fusion", "sam", "sam_prompt_dim"}
 
 
 @pytest.mark.parametrize(

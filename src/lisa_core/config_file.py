@@ -37,7 +37,9 @@ class Resolved:
 
 
 def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, preset: str | None = None) -> Resolved:
-    """A config from a preset, a file and flags; each of them overrides those before it.
+    """A config from presets, a file and flags; each of them overrides those before it.
+
+    Several presets are joined by commas.
 
     `resume` among the flags, naming a run, stands for that run's own settings, between file and flags. `init_from`
     stands for what gives the weights of a checkpoint their shapes, before all others; where no other VLM is named, for
@@ -48,10 +50,10 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
     """
     flags = dict(flags or {})
     layers: list[tuple[str, Mapping[str, Any]]] = []
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ConfigError(f"--preset {preset} is not known: choose among {', '.join(PRESETS)}")
-        layers.append((f"preset {preset}", PRESETS[preset].settings))
+    for name in preset.split(",") if preset is not None else ():
+        if name not in PRESETS:
+            raise ConfigError(f"--preset {name} is not known: choose among {', '.join(PRESETS)}")
+        layers.append((f"preset {name}", PRESETS[name].settings))
     if file is not None:
         layers.append((file, read_settings(Path(file).expanduser())))
     resume = flags.get("resume")

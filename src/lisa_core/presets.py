@@ -1,4 +1,4 @@
-"""Settings that go together, by the memory of the GPU they are meant for."""
+"""Settings that go together: by the memory of the GPU they are meant for, or by what is to come of them."""
 
 from __future__ import annotations
 
@@ -34,4 +34,17 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "24gb": Preset("full precision with LoRA, one sentence at a time", _SMALL_STEPS),
+    # What benchmarks/stamps/configs/base.yaml has beside sizes and rates.
+    "detailed": Preset(
+        "finer outlines and a map that knows its neighbours, at some time a step",
+        {
+            "aggregate_map": True,
+            "map_prompt": "relative",
+            "fine_features": True,
+            "unfold_patches": True,
+            "refine_masks": True,
+            "pointing_weight": 1.0,
+            "dice_weight": 2.0,
+        },
+    ),
 }

@@ -13,7 +13,7 @@ from lisa_core.config import SECTIONS
 from lisa_core.config_file import Resolved, resolve
 from lisa_core.presets import PRESETS
 
-_PRESET_HELP = "Settings for a GPU of that size. " + " ".join(
+_PRESET_HELP = "Settings that go together, such as those for a GPU of a size; several by commas. " + " ".join(
     f"{name}: {preset.summary}." for name, preset in PRESETS.items()
 )
 
