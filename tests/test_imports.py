@@ -35,7 +35,7 @@ clip_llm connectors fine generic hf lora sam seg similarity tiny
 activations by_dataset data levers model objective outputs report sharding static_memory tracking
 conversion evaluation_comparison evaluation_file html_samples inspection predictions scoring svg
 evaluation html_comparison html_dataset html_page html_report scored_predictions
-architectures build encoder_cache inference optim precision skeleton tuning
+architectures build encoder_cache inference optim precision skeleton stored_weights tuning
 cards checkpoint estimate
 export hub hub_errors merge model_card run_facts staging standalone unload
 evaluator fit launch progress segmenter training_state

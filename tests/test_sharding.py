@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import torch
 from lisa_core.build import build_model
-from lisa_core.checkpoint import state_to_save
+from lisa_core.stored_weights import state_to_save
 from lisa_core.model_config import ModelConfig
 from lisa_core.sharding import fill, shard
 

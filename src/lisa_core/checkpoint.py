@@ -15,7 +15,6 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from lisa_core.build import build_model, source_names
 from lisa_core.discovery import one_line
@@ -29,6 +28,7 @@ from lisa_core.registry import get_registry
 from lisa_core.run_files import META_FILE
 from lisa_core.settings import from_dict, problems
 from lisa_core.sources import read_config
+from lisa_core.stored_weights import recoverable_prefixes, state_to_save, storable
 from lisa_core.tuning import apply_tuning
 from lisa_core.vetting import OWN, SOURCES, is_hub_name, names_outside, vet, vet_hub_config
 
@@ -299,7 +299,7 @@ def load_weights(model: LisaModel, checkpoint: Checkpoint) -> None:
     except RuntimeError as error:
         reason = one_line(error)[:200]  # torch lists every tensor
         raise CheckpointError(f"{checkpoint.folder} does not fit the model it describes: {reason}") from error
-    restored = _recoverable_prefixes(model)
+    restored = recoverable_prefixes(model)
     lost = [key for key in missing if not key.startswith(restored)]
     if lost or unexpected:
         raise CheckpointError(
@@ -343,58 +343,3 @@ def start_from(model: LisaModel, path: str | Path) -> list[str]:
         )
     model.load_state_dict(weights, strict=False)
     return sorted(set(kept) - set(weights))
-
-
-def _recoverable_prefixes(model: LisaModel) -> tuple[str, ...]:
-    """Prefixes of state that can be read again from where it came, so that a checkpoint need not repeat it."""
-    prefixes: list[str] = []
-    if not model.config.is_tiny:
-        prefixes += [f"vlm.{prefix}" for prefix in model.vlm.pretrained_prefixes]
-    if model.config.sam_checkpoint is not None:
-        prefixes.append("sam_encoder.")
-    return tuple(prefixes)
-
-
-def state_to_save(model: LisaModel) -> dict[str, Tensor]:
-    """The weights that a checkpoint holds, on the CPU: all that was trained, or that nothing else can restore.
-
-    Of a model that is spread over processes, every process must ask at the same time.
-    """
-    recoverable = _recoverable_prefixes(model)
-    trained = {name for name, parameter in model.named_parameters(remove_duplicate=False) if parameter.requires_grad}
-    return storable(
-        {
-            key: value
-            for key, value in model.state_dict(keep_vars=True).items()
-            if key in trained or not key.startswith(recoverable)
-        }
-    )
-
-
-def storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors as safetensors takes them: whole, on the CPU, in one piece each.
-
-    What is all this already stays where it is; of tensors that share memory, which safetensors refuses to store, all
-    but the first are copied.
-    """
-    result: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for key, value in tensors.items():
-        value = whole(value).detach().cpu().contiguous()
-        storage = value.untyped_storage()
-        # A part of a larger storage would be taken for one that shares it.
-        if storage.data_ptr() in seen or storage.nbytes() != value.nbytes:
-            value = value.clone()
-        seen.add(value.untyped_storage().data_ptr())
-        result[key] = value
-    return result
-
-
-def whole(value: Tensor) -> Tensor:
-    """A tensor that may be one process's share of a larger one, put together."""
-    if hasattr(value, "ds_id"):  # DeepSpeed's ZeRO stage 3
-        from deepspeed.runtime.zero import GatheredParameters
-
-        with GatheredParameters(value):
-            return value.detach().cpu().clone()
-    return value.full_tensor() if isinstance(value, DTensor) else value

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from lisa_core.checkpoint import META_FILE, save_checkpoint, state_to_save
+from lisa_core.checkpoint import META_FILE, save_checkpoint
 from lisa_core.config import TrainConfig
 from lisa_core.durable import write_whole
 from lisa_core.engine import Engine, strategy
@@ -19,6 +19,7 @@ from lisa_core.model import LisaModel
 from lisa_core.position import Position
 from lisa_core.processes import Processes
 from lisa_core.run_folder import BEST, LAST, RunFolder
+from lisa_core.stored_weights import state_to_save
 from lisa_core.training_state import write_state
 
 _INTACT = "what was saved before is intact"

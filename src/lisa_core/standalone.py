@@ -21,12 +21,12 @@ from lisa_core.build import source_names
 from lisa_core.checkpoint import (
     VLM_FOLDER,
     Checkpoint,
-    state_to_save,
     write_files,
 )
 from lisa_core.model import LisaModel
 from lisa_core.model_config import ModelConfig
 from lisa_core.run_facts import model_around, run_facts
+from lisa_core.stored_weights import state_to_save
 from lisa_core.unload import unload_adapters
 from lisa_core.vetting import OWN, SOURCES, is_hub_name
 from lisa_core.vlm import VLM

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from lisa_core.checkpoint import storable
 from lisa_core.discovery import one_line
 from lisa_core.errors import CheckpointError
+from lisa_core.stored_weights import storable
 
 STATE_FOLDER = "state"
 _FORMAT = 1
