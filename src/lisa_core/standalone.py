@@ -18,11 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lisa_core.build import source_names
-from lisa_core.checkpoint import (
-    VLM_FOLDER,
-    Checkpoint,
-    write_files,
-)
+from lisa_core.checkpoint import VLM_FOLDER, Checkpoint, write_files
 from lisa_core.model import LisaModel
 from lisa_core.model_config import ModelConfig
 from lisa_core.run_facts import model_around, run_facts
