@@ -101,7 +101,8 @@ def main() -> None:
     sheet = options.out / "contact_sheet.png"
     contact_sheet_of(run, data, sheet)
 
-    print(f"\nTrained for {minutes:.1f} minutes, {epochs} epochs {'from tiny' if before else 'from random weights'}:")
+    passes, weights = "1 epoch" if epochs == 1 else f"{epochs} epochs", "tiny" if before else "random weights"
+    print(f"\nTrained for {minutes:.1f} minutes, {passes} from {weights}:")
     if before:
         print(line("tiny, before: val", before))
     print(line("val", after["val"]))
