@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lisa_core import trainer as trainer_module
+from lisa_core import run_saving
 from lisa_core.checkpoint import load_checkpoint
 from lisa_core.config import (
     AugmentationConfig,
@@ -167,9 +167,9 @@ def test_a_kill_between_the_renames_of_a_second_save_loses_nothing(scenes, tmp_p
 
 def test_a_step_is_saved_once(scenes, tmp_path, monkeypatch):
     saved = []
-    real = trainer_module.save_checkpoint
+    real = run_saving.save_checkpoint
     monkeypatch.setattr(
-        trainer_module, "save_checkpoint", lambda folder, *rest: (saved.append(folder.name), real(folder, *rest))
+        run_saving, "save_checkpoint", lambda folder, *rest: (saved.append(folder.name), real(folder, *rest))
     )
     Trainer(settings(scenes, tmp_path / "run")).run()
     assert saved == [f"step-{step:08d}" for step in range(1, 10)]
