@@ -88,7 +88,8 @@ class Trainer:
         self.output = Path(config.run.output_dir).expanduser()
         self.folder = RunFolder(self.output)
         resumption = find_resumption(config, self.folder, self.processes)
-        self.resumed_from, self.position = resumption if resumption is not None else (None, Position())
+        self.resumed_from = None if resumption is None else resumption[0]
+        self.position = Position() if resumption is None else resumption[1]
         set_seed(config.optim.seed)
         self.train_data = self._open("train", "all")
         if config.model.fusion == "late" and any(sample.kind == "text" for sample in self.train_data.samples):
