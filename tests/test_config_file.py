@@ -85,7 +85,7 @@ def test_an_unknown_preset_is_one_line():
 
 
 def test_several_presets_add_up_and_the_later_one_wins():
-    resolved = resolve({"dice_weight": 3.0}, preset="16gb,detailed,8gb")
+    resolved = resolve({"dice_weight": 3.0}, preset="16gb, detailed,8gb")
     config = resolved.config
     assert config.model.refine_masks and config.loss.dice_weight == 3.0
     assert config.tuning.vlm_use_quantization and config.speed.vlm_use_mixed_precision

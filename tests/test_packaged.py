@@ -215,6 +215,17 @@ def test_the_recipe_finds_pictures_that_are_trained_on_and_measured_on(recipe, t
     ]
 
 
+def test_the_recipe_does_not_train_on_what_it_is_measured_on(recipe, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        sys, "argv", ["train_tiny.py", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    )
+    monkeypatch.setattr(recipe, "scenes", lambda folder, settings: {})
+    monkeypatch.setattr(recipe, "shared_pictures", lambda ours, theirs: ["a is b"])
+    monkeypatch.setattr(recipe, "lisa", lambda *arguments: pytest.fail(f"lisa {arguments[0]} was run"))
+    with pytest.raises(SystemExit, match="measured on what it was trained on: a is b"):
+        recipe.main()
+
+
 def test_the_recipe_packages_only_what_is_small_and_whole(recipe, tmp_path, monkeypatch):
     made = tmp_path / "made"
     shutil.copytree(TINY, made)

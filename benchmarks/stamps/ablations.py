@@ -14,7 +14,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 import yaml
 from ablation_table import SPLITS, Run, table
 
+from lisa_core.durable import write_whole
 from lisa_core.errors import ConfigError, LisaError
 from lisa_core.provenance import git_state
 
@@ -114,6 +117,7 @@ def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int =
     told = {"config": config, "data_sha256": data_hash(data)}
     if done.is_file() and told.items() <= (record := json.loads(done.read_text())).items():
         return Run(folder, seed, record["train_seconds"], record["revision"])
+    done.unlink(missing_ok=True)  # what it vouches for is about to be replaced
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}-seed{seed}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -129,14 +133,59 @@ def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int =
     for split in SPLITS:
         _lisa("eval", str(folder), "--data", str(data), "--split", split, "--no-boundary", *kept, log=log)
     record = {**told, "revision": revision, "train_seconds": seconds}
-    done.write_text(json.dumps(record, indent=2) + "\n")
+    write_whole(done, (json.dumps(record, indent=2) + "\n").encode())
     return Run(folder, seed, seconds, revision)
 
 
+def run_all(
+    configs: dict[str, dict[str, Any]], seeds: Sequence[int], out: Path, jobs: int = 1
+) -> Iterator[tuple[str, list[Run]]]:
+    """Each configuration with its runs, one after the other, as soon as all of its seeds are done.
+
+    Raises:
+        ConfigError: if a command fails; what runs beside it ends first, nothing else is begun.
+    """
+    failed = threading.Event()
+
+    def attempt(name: str, seed: int) -> Run | None:
+        if failed.is_set():
+            return None
+        try:
+            return run_one(name, seed, configs[name], out, jobs)
+        except BaseException as error:
+            failed.set()
+            if jobs > 1:  # what runs beside it may take long yet
+                print(f"failed: {error}", file=sys.stderr, flush=True)
+            raise
+
+    with ThreadPoolExecutor(jobs) as pool:
+        made = {name: [pool.submit(attempt, name, seed) for seed in seeds] for name in configs}
+        everything = [future for runs in made.values() for future in runs]
+        try:
+            for name, futures in made.items():
+                runs = [future.result() for future in futures]
+                if None in runs:  # another one failed, whose error is the one to tell
+                    break
+                yield name, [run for run in runs if run is not None]
+        finally:
+            failed.set()
+        for future in everything:
+            future.result()
+
+
 def data_hash(data: Path) -> str | None:
-    """The hash of all files that scenes.py wrote down with them; None: they are of something else."""
+    """The hash of all files that scenes.py wrote down with them; None: they are of something else.
+
+    Raises:
+        ConfigError: if it was cut off.
+    """
     path = data / "benchmark.json"
-    return json.loads(path.read_text(encoding="utf-8"))["sha256"] if path.is_file() else None
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8")).get("sha256")
+    if found is None:
+        raise ConfigError(f"the scenes in {data} are not complete: run scenes.py {data} --force.")
+    return found
 
 
 def _revision() -> str:
@@ -175,9 +224,11 @@ def main() -> None:
         type=int,
         default=1,
         help="so many runs beside one another, each in one process with one thread: on two cores, two of them are done "
-        "sooner than one by one in two processes",
+        "sooner than one by one in two processes. What was done with 1 is repeated with more, and the other way round",
     )
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error("--jobs must be at least 1")
     try:
         names = options.only or ["base", *sorted(p.stem for p in options.configs.glob("*.yaml") if p.stem != "base")]
         configs = {
@@ -190,25 +241,15 @@ def main() -> None:
                 options.samples,
                 options.jobs > 1,
             )
-            for name in names
+            for name in dict.fromkeys(names)
         }
-        parents = {name: parent_of(name, options.configs) for name in names}
+        parents = {name: parent_of(name, options.configs) for name in configs}
         results: dict[str, list[Run]] = {}
-        with ThreadPoolExecutor(options.jobs) as pool:
-            runs = {
-                (name, seed): pool.submit(run_one, name, seed, configs[name], options.out, options.jobs)
-                for seed in options.seeds
-                for name in names
-            }
-            try:
-                for name in names:
-                    results[name] = [runs[name, seed].result() for seed in options.seeds]
-                    text = table(results, parents, data_hash(options.data))
-                    (options.out / "table.md").write_text(text + "\n")
-                    print(text, flush=True)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for name, runs in run_all(configs, list(dict.fromkeys(options.seeds)), options.out, options.jobs):
+            results[name] = runs
+            text = table(results, parents, data_hash(options.data))
+            (options.out / "table.md").write_text(text + "\n")
+            print(text, flush=True)
     except LisaError as error:
         sys.exit(f"error: {error}")
 

@@ -66,6 +66,14 @@ def shared_pictures(ours: Path, theirs: Path) -> list[str]:
     return [f"{path} is {known[key]}" for key, path in keys(ours).items() if key in known]
 
 
+def revision() -> str:
+    """Of this repository, for the model card."""
+    from lisa_core.provenance import git_state
+
+    state = git_state(HERE)
+    return "unknown" if state is None else f"`{state['commit']}`" + (" with changes" if state["dirty"] else "")
+
+
 def halve(path: Path) -> int:
     """Round the float32 tensors of a file of weights to half precision; returns how many numbers it holds.
 
@@ -220,8 +228,8 @@ def main() -> None:
         "sha256 of the scenes": f"`{manifest['sha256']}`",
         "sha256 of the demo's validation and test scenes": f"`{demo['sha256']}`",
         "pictures that the two share, by a hash of their pixels (BLAKE2b)": "none",
-        "seed of the training": f"{recipe['training']['seed']}",
-        "revision": f"`{(environment.get('git') or {}).get('commit', 'unknown')}`",
+        "seed of the training": f"{recipe['training'].get('seed', 0)}",
+        "revision": revision(),
         "training": f"{seconds / 60:.1f} minutes, validation not counted, on {environment.get('device', 'a CPU')}; "
         f"{os.cpu_count()} cores, {os.environ.get('OMP_NUM_THREADS', 'as many')} threads",
         "parameters": f"{numbers / 1e6:.2f} million, stored in half precision, loaded as float32",

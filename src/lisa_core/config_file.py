@@ -50,7 +50,7 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
     """
     flags = dict(flags or {})
     layers: list[tuple[str, Mapping[str, Any]]] = []
-    for name in preset.split(",") if preset is not None else ():
+    for name in map(str.strip, preset.split(",")) if preset is not None else ():
         if name not in PRESETS:
             raise ConfigError(f"--preset {name} is not known: choose among {', '.join(PRESETS)}")
         layers.append((f"preset {name}", PRESETS[name].settings))

@@ -34,7 +34,7 @@ def find_resumption(config: TrainConfig, folder: RunFolder, processes: Processes
 
     Raises:
         CheckpointError: if there is none, or it is damaged.
-        ConfigError: if it is another run's, or its settings were others.
+        ConfigError: if it is another run's, its settings were others, or no new run can be put here.
     """
     resume = config.run.resume
     if resume is not None and processes.is_main:

@@ -113,7 +113,10 @@ class RunSaver:
         self.saved_step = position.step
 
     def mark_best(self, position: Position, val: dict[str, Any]) -> None:
-        """Add a validation result to the description of the position's checkpoint, and let `best` mean that one."""
+        """Add a validation result to the description of the position's checkpoint, and let `best` mean that one.
+
+        For the main process alone.
+        """
         checkpoint = self.folder.checkpoint(position.step)
         path = checkpoint / META_FILE
         meta = json.loads(path.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import ablation_table
 import ablations
@@ -157,6 +158,54 @@ def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="evaluated on other pictures"):
         results = {name: [run_of(run)] for name, run in zip("xy", runs)}
         ablation_table.table(results, {"x": None, "y": "x"}, None)
+
+
+def test_after_a_failure_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def run_one(name: str, seed: int, *_: object) -> ablation_table.Run:
+        begun.append(f"{name}{seed}")
+        if name == "b":
+            raise ConfigError("b failed")
+        return run_of(tmp_path, seed)
+
+    monkeypatch.setattr(ablations, "run_one", run_one)
+    configs: dict[str, dict[str, Any]] = {name: {} for name in "abcd"}
+    done = []
+    with pytest.raises(ConfigError, match="b failed"):
+        for name, runs in ablations.run_all(configs, [0, 1], tmp_path):
+            done.append((name, [run.seed for run in runs]))
+    assert begun == ["a0", "a1", "b0"] and done == [("a", [0, 1])]
+
+
+def test_a_run_that_was_cut_off_is_no_other_one_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    config = {"data": {"data": str(data)}}
+    trained: list[str] = []
+
+    def lisa(*arguments: str, log: Path | None = None) -> None:
+        trained.extend(arguments[:1])
+        (out / "a-seed0").mkdir(exist_ok=True)
+        if "batch_size" in (out / "a-seed0.yaml").read_text():
+            raise ConfigError("cut off")
+
+    monkeypatch.setattr(ablations, "_lisa", lisa)
+    ablations.run_one("a", 0, config, out)
+    ablations.run_one("a", 0, config, out)
+    assert trained == ["train", "eval", "eval"], "what is done is not repeated"
+    with pytest.raises(ConfigError, match="cut off"):
+        ablations.run_one("a", 0, {"data": {"data": str(data), "batch_size": 2}}, out)
+    trained.clear()
+    ablations.run_one("a", 0, config, out)
+    assert trained == ["train", "eval", "eval"], "the folder holds another run's files now"
+
+
+def test_scenes_that_were_cut_off_are_said(tmp_path: Path) -> None:
+    assert ablations.data_hash(tmp_path) is None
+    (tmp_path / "benchmark.json").write_text('{"complete": false}')
+    with pytest.raises(ConfigError, match=r"not complete: run scenes\.py"):
+        ablations.data_hash(tmp_path)
 
 
 @pytest.mark.slow
