@@ -26,7 +26,7 @@ from ablation_table import SPLITS, Run, table
 
 from lisa_core.durable import write_whole
 from lisa_core.errors import ConfigError, LisaError
-from lisa_core.provenance import git_state
+from lisa_core.provenance import revision
 
 CONFIGS = Path(__file__).parent / "configs"
 _RECORD = "ablation.json"
@@ -124,7 +124,7 @@ def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int =
     log = None if jobs == 1 else path.with_suffix(".log")
     if log is not None:
         log.unlink(missing_ok=True)
-    revision = _revision()
+    trained_by = revision(CONFIGS)
     started = time.monotonic()
     _lisa("train", "--config", str(path), "--output-dir", str(folder), "--seed", str(seed), "--overwrite", log=log)
     seconds = time.monotonic() - started
@@ -132,9 +132,9 @@ def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int =
     kept = ("--feature-cache", cache) if cache else ()
     for split in SPLITS:
         _lisa("eval", str(folder), "--data", str(data), "--split", split, "--no-boundary", *kept, log=log)
-    record = {**told, "revision": revision, "train_seconds": seconds}
+    record = {**told, "revision": trained_by, "train_seconds": seconds}
     write_whole(done, (json.dumps(record, indent=2) + "\n").encode())
-    return Run(folder, seed, seconds, revision)
+    return Run(folder, seed, seconds, trained_by)
 
 
 def run_all(
@@ -186,11 +186,6 @@ def data_hash(data: Path) -> str | None:
     if found is None:
         raise ConfigError(f"the scenes in {data} are not complete: run scenes.py {data} --force.")
     return found
-
-
-def _revision() -> str:
-    state = git_state(Path(__file__).parent)
-    return "unknown" if state is None else state["commit"][:7] + (" with changes" if state["dirty"] else "")
 
 
 def _lisa(*arguments: str, log: Path | None = None) -> None:

@@ -66,14 +66,6 @@ def shared_pictures(ours: Path, theirs: Path) -> list[str]:
     return [f"{path} is {known[key]}" for key, path in keys(ours).items() if key in known]
 
 
-def revision() -> str:
-    """Of this repository, for the model card."""
-    from lisa_core.provenance import git_state
-
-    state = git_state(HERE)
-    return "unknown" if state is None else f"`{state['commit']}`" + (" with changes" if state["dirty"] else "")
-
-
 def halve(path: Path) -> int:
     """Round the float32 tensors of a file of weights to half precision; returns how many numbers it holds.
 
@@ -132,9 +124,8 @@ start at random, pictures are drawn. No third-party weights or pictures are in i
 
 The figures above are those of the packaged weights on the validation and test scenes of `make demo`
 (`lisa data synth demo`, seed 0), none of which it was trained on or chosen by: its own scenes have another seed, and
-training starts only if no picture of the two is the same. The
-course of the training is measured on the validation scenes of that seed. The test split asks for pairs of colour and
-shape that no training scene shows: {held_out}.
+training starts only if no picture of the two is the same. The course of the training is measured on the validation
+scenes of that seed. The test split asks for pairs of colour and shape that no training scene shows: {held_out}.
 
 ## What it is for, and what it cannot do
 
@@ -184,6 +175,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Make the packaged model."""
+    from lisa_core.provenance import revision
+
     options = parse()
     recipe = yaml.safe_load(options.recipe.read_text(encoding="utf-8"))
     command = "python examples/lisa_tiny/train_tiny.py"
@@ -229,7 +222,7 @@ def main() -> None:
         "sha256 of the demo's validation and test scenes": f"`{demo['sha256']}`",
         "pictures that the two share, by a hash of their pixels (BLAKE2b)": "none",
         "seed of the training": f"{recipe['training'].get('seed', 0)}",
-        "revision": revision(),
+        "revision": revision(HERE),
         "training": f"{seconds / 60:.1f} minutes, validation not counted, on {environment.get('device', 'a CPU')}; "
         f"{os.cpu_count()} cores, {os.environ.get('OMP_NUM_THREADS', 'as many')} threads",
         "parameters": f"{numbers / 1e6:.2f} million, stored in half precision, loaded as float32",

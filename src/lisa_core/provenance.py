@@ -43,6 +43,12 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
 
 
+def revision(folder: Path) -> str:
+    """The commit in a word or two, to be printed beside figures: shortened, and whether there are changes to it."""
+    state = git_state(folder)
+    return "unknown" if state is None else state["commit"][:7] + (" with changes" if state["dirty"] else "")
+
+
 def _git(folder: Path, *args: str) -> str | None:
     try:
         process = subprocess.run(["git", *args], cwd=folder, capture_output=True, text=True, timeout=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +26,24 @@ from lisa_core.training_state import write_state
 _INTACT = "what was saved before is intact"
 
 
+@dataclass
 class RunSaver:
-    """Writes a run's checkpoints.
+    """Writes a run's checkpoints."""
 
-    Args:
-        config: of the run.
-        model: what it trains.
-        engine: how; its optimizer and random numbers are part of a checkpoint.
-        folder: of the run.
-        processes: all of which save together.
-        fingerprint: of the training data.
-        saved_step: the step whose checkpoint is there already.
-    """
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        model: LisaModel,
-        engine: Engine,
-        folder: RunFolder,
-        processes: Processes,
-        fingerprint: str,
-        saved_step: int | None = None,
-    ) -> None:
-        self.config = config
-        self.model = model
-        self.engine = engine
-        self.folder = folder
-        self.processes = processes
-        self.fingerprint = fingerprint
-        self.saved_step = saved_step
+    config: TrainConfig
+    """Of the run."""
+    model: LisaModel
+    """What it trains."""
+    engine: Engine
+    """How; its optimizer and random numbers are part of a checkpoint."""
+    folder: RunFolder
+    """Of the run."""
+    processes: Processes
+    """All of which save together."""
+    fingerprint: str
+    """Of the training data."""
+    saved_step: int | None
+    """The step whose checkpoint is there already."""
 
     def save(self, position: Position) -> None:
         """Write a checkpoint to go on from, unless this step has one; all processes together.

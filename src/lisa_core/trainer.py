@@ -144,14 +144,11 @@ class Trainer:
         fingerprint = data_fingerprint(self.train_data, config.data.max_train_samples)
         if self.resumed_from is None:
             self._start_folder()
-            saved_step = None
         else:
             go_on(self.resumed_from, self.position, self.engine, self.folder, self.processes, fingerprint)
             self.reporter.line(f"going on after step {self.position.step} ({self.resumed_from.name})")
-            saved_step = self.position.step
-        self.saver = RunSaver(
-            config, self.model, self.engine, self.folder, self.processes, fingerprint, saved_step=saved_step
-        )
+        saved_step = None if self.resumed_from is None else self.position.step
+        self.saver = RunSaver(config, self.model, self.engine, self.folder, self.processes, fingerprint, saved_step)
         self.tracking = Tracking(config, self.processes)
         position = self.position
         if position.epoch == 1 and encodes_ahead(config):
