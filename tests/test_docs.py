@@ -21,7 +21,12 @@ from lisa_example_vlm.vlm import InternVL
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "write-an-adapter.md"
 EXAMPLE = ROOT / "examples" / "lisa_example_vlm"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("plugins/*/README.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted(ROOT.glob("plugins/*/README.md")),
+    *sorted(ROOT.glob("benchmarks/*/README.md")),
+]
 HELPS: dict[tuple[str, ...], str] = {}
 """Help pages by command, each asked for once."""
 SOURCES = "\n".join(path.read_text() for path in [*EXAMPLE.rglob("*.py"), EXAMPLE / "pyproject.toml"])
