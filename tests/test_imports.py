@@ -32,12 +32,12 @@ determinism interrupts processes provenance vision_size
 bootstrap boundary listening matching measures metrics records run_lengths summary
 feature_cache geometry loading losses muon packed prompts quantize text
 clip_llm connectors fine generic hf lora sam seg similarity tiny
-activations by_dataset data levers model objective outputs report sharding static_memory tracking
+activations by_dataset data levers model objective outputs report sharding tracking
 conversion evaluation_comparison evaluation_file html_samples inspection predictions scoring svg
 evaluation html_comparison html_dataset html_page html_report scored_predictions
 architectures build encoder_cache inference optim precision skeleton stored_weights tuning
-cards checkpoint estimate
-export hub hub_errors merge model_card run_facts staging standalone unload
+cards checkpoint static_memory
+estimate export hub hub_errors merge model_card run_facts staging standalone unload
 evaluator fit launch progress segmenter training_state
 deepspeed_engine deepspeed_settings encode_ahead engine out_of_memory run_folder server testing training_model
 resumption run_saving

@@ -109,6 +109,18 @@ def test_a_picture_may_be_a_file_an_image_or_an_array(segmenter, tmp_path):
     assert all(np.array_equal(logits, drawn[0]) for logits in drawn)
 
 
+def test_a_file_is_read_upright_and_pixels_as_they_are(segmenter, tmp_path):
+    pixels, exif = noise(50, 30), Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    Image.fromarray(pixels).save(tmp_path / "photo.png", exif=exif)
+    upright = segmenter.set_image(np.ascontiguousarray(np.rot90(pixels, -1))).segment("the red ring")
+    drawn = segmenter.set_image(tmp_path / "photo.png").segment("the red ring")
+    assert drawn.mask.shape == upright.mask.shape != pixels.shape[:2]
+    assert np.array_equal(drawn.logits, upright.logits)
+    with Image.open(tmp_path / "photo.png") as opened:
+        assert segmenter.set_image(opened).segment("the red ring").mask.shape == pixels.shape[:2]
+
+
 def test_a_picture_of_any_mode_is_read_as_rgb():
     segmenter = Segmenter(build(mask_features="sam"))  # unlike the VLM's processor, SAM's preparation takes RGB alone
     grey = noise(50, 30)[..., 0]

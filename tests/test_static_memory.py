@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 
 from lisa_core.build import build_model, resolve_sources
 from lisa_core.config import ModelConfig, OptimConfig, TrainConfig, TuningConfig
+from lisa_core.engine import Engine
 from lisa_core.model import LisaModel
 from lisa_core.packed import quantize_skeleton
 from lisa_core.precision import half_dtype, set_precision
+from lisa_core.processes import Processes
 from lisa_core.registry import get_registry
 from lisa_core.skeleton import build_skeleton
 from lisa_core.static_memory import WEIGHTS, static_memory
@@ -63,6 +66,21 @@ def test_the_parts_add_up_to_the_model():
     assert static_memory(model, None)["optimizer"] == 0
     eight = dataclasses.replace(config, optim=OptimConfig(optimizer="adamw_8bit"))
     assert found["optimizer"] / 4 < static_memory(model, eight)["optimizer"] < found["optimizer"] / 3
+
+
+def test_the_optimizer_s_state_is_what_it_keeps_after_a_step():
+    config = TrainConfig(
+        model=resolve_sources(ModelConfig(vlm="clip-llm", vlm_model_name="tiny", fusion="late")),
+        optim=OptimConfig(decoder_optimizer="muon"),
+    )
+    model = tuned(build_model(config.model), config.tuning, "no")
+    engine = Engine(model, config, Processes("cpu"), total_steps=1)
+    for parameter in engine.parameters:
+        parameter.grad = torch.ones_like(parameter)
+    engine.optimizer.step()
+    states = [value for state in engine.optimizer.state.values() for value in state.values() if value.ndim]
+    scalars = [parameter for parameter in engine.parameters if not parameter.ndim]
+    assert not scalars and static_memory(model, config)["optimizer"] == sum(value.nbytes for value in states)
 
 
 @pytest.mark.parametrize("kind", ["4bit", "8bit"])

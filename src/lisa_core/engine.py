@@ -18,7 +18,7 @@ from lisa_core.inference import to_device
 from lisa_core.levers import offload
 from lisa_core.model import LisaModel, LisaOutput
 from lisa_core.objective import loss_terms, loss_weights, term_counts
-from lisa_core.optim import build_optimizer, build_schedule
+from lisa_core.optim import build_optimizer, build_schedule, drawing_options
 from lisa_core.precision import grad_scaler
 from lisa_core.processes import Processes
 from lisa_core.sharding import shard
@@ -111,18 +111,14 @@ class Engine:
         return self.processes.accelerator.prepare_model(model, device_placement=False)
 
     def _build_optimizer(self, config: TrainConfig) -> torch.optim.Optimizer:
-        optim = config.optim
-        apart = optim.map_epochs or optim.decoder_learning_rate is not None or optim.decoder_optimizer != "adamw"
         return build_optimizer(
             self.model,
             config.learning_rate,
-            optim.weight_decay,
-            optim.optimizer,
+            config.optim.weight_decay,
+            config.optim.optimizer,
             self.processes.device,
-            self.model.drawing_parts if apart else (),
-            optim.decoder_learning_rate,
-            optim.muon_learning_rate if optim.decoder_optimizer == "muon" else None,
-            self.processes,
+            **drawing_options(self.model, config),
+            processes=self.processes,
         )
 
     def step(self, window: Sequence[MicroBatch]) -> Step:

@@ -51,7 +51,7 @@ class Estimate:
     gradients: int
     """Gradients that are there at the peak."""
     optimizer: int
-    """AdamW's two states."""
+    """AdamW's two states, Muon's one."""
     activations: int
     """What the forward pass keeps for the backward pass."""
     workspace: int

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lisa_core.config import OptimConfig, TrainConfig
 from lisa_core.errors import ConfigError
+from lisa_core.model import LisaModel
 from lisa_core.muon import MuonAdamW
 from lisa_core.processes import Processes
 
@@ -31,7 +32,7 @@ def build_optimizer(
     muon_rate: float | None = None,
     processes: Processes | None = None,
 ) -> torch.optim.Optimizer:
-    """AdamW over what trains; weight decay on matrices only, not on norms, biases, embeddings and learned queries.
+    """AdamW, or Muon beside it, over the `parameter_groups` of a model.
 
     Args:
         model: says by `requires_grad` what trains.
@@ -39,13 +40,41 @@ def build_optimizer(
         weight_decay: of the matrices.
         kind: `OptimConfig.optimizer`.
         device: where the run computes.
-        drawing: parts of the model in groups of their own, whose `draws` is True.
-        drawing_rate: the peak learning rate of these; default: as all.
-        muon_rate: the peak learning rate of their matrices, if these are to follow Muon.
+        drawing, drawing_rate, muon_rate: as of `parameter_groups`.
         processes: who train copies of the model together, if they are several.
 
     Raises:
         ConfigError: if bitsandbytes, or the device that its optimizers need, is not there.
+    """
+    groups = parameter_groups(model, learning_rate, weight_decay, drawing, drawing_rate, muon_rate)
+    if any(group["orthogonal"] for group in groups):
+        return MuonAdamW(groups, learning_rate, _BETAS, processes)
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
+    check_optimizer(kind, device)
+    import bitsandbytes
+
+    made = {"adamw_8bit": "AdamW8bit", "paged_adamw": "PagedAdamW32bit", "paged_adamw_8bit": "PagedAdamW8bit"}
+    return getattr(bitsandbytes.optim, made[kind])(groups, lr=learning_rate, betas=_BETAS)
+
+
+def parameter_groups(
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    drawing: Iterable[nn.Module] = (),
+    drawing_rate: float | None = None,
+    muon_rate: float | None = None,
+) -> list[dict[str, Any]]:
+    """What trains, in groups; weight decay on matrices only, not on norms, biases, embeddings and learned queries.
+
+    Args:
+        model: says by `requires_grad` what trains.
+        learning_rate: the peak one.
+        weight_decay: of the matrices.
+        drawing: parts of the model in groups of their own, whose `draws` is True.
+        drawing_rate: the peak learning rate of these; default: as all.
+        muon_rate: the peak learning rate of their matrices, if these are to follow Muon: their group is `orthogonal`.
     """
     draws = {id(parameter) for part in drawing for parameter in part.parameters()}
     undecayed = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
@@ -64,16 +93,18 @@ def build_optimizer(
         if parameter.requires_grad:
             is_matrix = parameter.ndim >= 2 and id(parameter) not in undecayed and not name.endswith(_TABLES)
             by_kind[id(parameter) in draws, is_matrix]["params"].append(parameter)
-    groups = [group for group in by_kind.values() if group["params"]]
-    if any(group["orthogonal"] for group in groups):
-        return MuonAdamW(groups, learning_rate, _BETAS, processes)
-    if kind == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, fused=True)
-    check_optimizer(kind, device)
-    import bitsandbytes
+    return [group for group in by_kind.values() if group["params"]]
 
-    made = {"adamw_8bit": "AdamW8bit", "paged_adamw": "PagedAdamW32bit", "paged_adamw_8bit": "PagedAdamW8bit"}
-    return getattr(bitsandbytes.optim, made[kind])(groups, lr=learning_rate, betas=_BETAS)
+
+def drawing_options(model: LisaModel, config: TrainConfig) -> dict[str, Any]:
+    """What a run's settings say of the groups of what draws, as arguments of `parameter_groups`."""
+    optim = config.optim
+    apart = optim.map_epochs or optim.decoder_learning_rate is not None or optim.decoder_optimizer != "adamw"
+    return {
+        "drawing": model.drawing_parts if apart else (),
+        "drawing_rate": optim.decoder_learning_rate,
+        "muon_rate": optim.muon_learning_rate if optim.decoder_optimizer == "muon" else None,
+    }
 
 
 def check_optimizer(kind: str, device: torch.device | None) -> None:

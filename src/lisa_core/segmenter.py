@@ -109,7 +109,8 @@ class Segmenter:
         """Encode a picture; the sentences that follow are about it.
 
         Args:
-            image: a file, a PIL image, or an array uint8 [H,W,3] (RGB) or [H,W] (grey).
+            image: a file, which is read upright, as its EXIF orientation says, so that masks fit what a viewer shows;
+                or a PIL image or an array uint8 [H,W,3] (RGB) or [H,W] (grey), which are taken as they are.
 
         Raises:
             DataError: if it is not a picture.
@@ -189,4 +190,4 @@ def _as_rgb(image: str | PathLike[str] | Image.Image | np.ndarray) -> Image.Imag
         return Image.fromarray(image).convert("RGB")
     if not isinstance(image, (str, PathLike)):
         raise DataError(f"a picture is a file, a PIL image or an array, not {type(image).__name__}")
-    return load_image(Path(image))
+    return load_image(Path(image), turned=True)

@@ -10,6 +10,7 @@ from lisa_core.config import TrainConfig
 from lisa_core.errors import ConfigError
 from lisa_core.levers import is_frozen
 from lisa_core.model import LisaModel
+from lisa_core.optim import drawing_options, parameter_groups
 
 WEIGHTS = ("vision_tower", "language_model", "projector", "sam", "connectors", "quantized", "lora")
 """The parts that weights are told apart by."""
@@ -35,6 +36,7 @@ def static_memory(model: LisaModel, config: TrainConfig | None) -> dict[str, int
     }
     counts = dict.fromkeys(WEIGHTS, 0)
     counts.update(optimizer=0, parameters=0, trainable=0)
+    by_muon = set() if config is None else _by_muon(model, config)
     seen: set[int] = set()
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if id(tensor) in seen:
@@ -51,8 +53,15 @@ def static_memory(model: LisaModel, config: TrainConfig | None) -> dict[str, int
             counts["parameters"] += count
             if tensor.requires_grad and config is not None:
                 counts["trainable"] += count
-                counts["optimizer"] += _state_bytes(tensor, config.optim.optimizer)
+                muon = id(tensor) in by_muon
+                counts["optimizer"] += 4 * count if muon else _state_bytes(tensor, config.optim.optimizer)
     return counts
+
+
+def _by_muon(model: LisaModel, config: TrainConfig) -> set[int]:
+    """The ids of the parameters that follow Muon, which keeps their momentum alone."""
+    groups = parameter_groups(model, config.learning_rate, 0.0, **drawing_options(model, config))
+    return {id(parameter) for group in groups if group["orthogonal"] for parameter in group["params"]}
 
 
 def _state_bytes(parameter: Tensor, optimizer: str) -> int:

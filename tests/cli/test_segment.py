@@ -53,6 +53,16 @@ def test_each_sentence_gets_a_mask_an_overlay_and_an_entry(workplace, picture, i
     assert len(lines) == 3 and all(repr(text) in line for text, line in zip(SENTENCES, lines))
 
 
+def test_a_photograph_is_segmented_and_shown_upright(workplace, invoke):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn
+    Image.new("RGB", (80, 45)).save(workplace / "photo.jpg", exif=exif)
+    assert invoke("segment", "run", "photo.jpg", "it").exit_code == 0
+    record = json.loads((workplace / "photo.json").read_text())
+    assert (record["height"], record["width"]) == (80, 45)
+    assert {Image.open(workplace / f"photo_0_{kind}.png").size for kind in ("mask", "overlay")} == {(45, 80)}
+
+
 def test_without_a_folder_the_results_are_here(workplace, picture, invoke):
     assert invoke("segment", "run", "photo.png", "it").exit_code == 0
     assert (workplace / "photo.json").is_file() and (workplace / "photo_0_mask.png").is_file()

@@ -64,11 +64,18 @@ def test_16_bit_grey_keeps_its_tones(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(load_image(tmp_path / "x.png"))[:, :, 1], (values >> 8).astype(np.uint8))
 
 
-def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied_only_on_request(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # "rotate by 90 degrees"
     Image.new("RGB", (20, 10)).save(tmp_path / "x.jpg", exif=exif)
     assert load_image(tmp_path / "x.jpg").size == (20, 10)
+    assert load_image(tmp_path / "x.jpg", turned=True).size == (10, 20)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0no TIFF at all", b"Exif\0\0II*\0\xff\xff\xff\x7f"])
+def test_damaged_exif_turns_nothing(tmp_path: Path, exif: bytes) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "x.jpg", exif=exif)
+    assert load_image(tmp_path / "x.jpg", turned=True).size == (20, 10)
 
 
 def one_line_error(path: Path) -> str:

@@ -18,7 +18,7 @@ def segment(
             help="Checkpoint, run folder (its best checkpoint), tiny (the packaged model), or ORG/NAME on the hub.",
         ),
     ],
-    image: Annotated[Path, typer.Argument(help="The picture.")],
+    image: Annotated[Path, typer.Argument(help="The picture; a photograph is turned as its EXIF says.")],
     sentences: Annotated[
         list[str], typer.Argument(metavar="SENTENCE...", help="What to segment; several are allowed.")
     ],
@@ -38,7 +38,7 @@ def segment(
     from lisa_core.outputs import write_outputs
     from lisa_core.segmenter import Segmenter
 
-    picture = load_image(image)
+    picture = load_image(image, turned=True)
     drawn = Segmenter.load(checkpoint, device).set_image(picture).segment_many(sentences)
     report = write_outputs(output, image.stem, picture, drawn, image_path=image)
     for result in drawn:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lisa_core.errors import DataError
 
@@ -135,18 +135,31 @@ class SegmentationDataset(ABC):
         return self.load(index)
 
 
-def load_image(path: Path) -> Image.Image:
-    """Read an image as RGB at its stored size; raises `DataError` that names the file for anything PIL cannot read.
+def load_image(path: Path, turned: bool = False) -> Image.Image:
+    """Read an image as RGB; raises `DataError` that names the file for anything PIL cannot read.
 
-    An EXIF orientation is deliberately not applied: annotations are in the coordinates of the stored pixels, so
-    rotating the picture would part it from its mask. 16-bit grey is scaled to 8 bits, PIL alone would clip it to white.
+    16-bit grey is scaled to 8 bits, PIL alone would clip it to white.
+
+    Args:
+        path: the file.
+        turned: as its EXIF orientation says, as photographs are shown. Of a dataset they are not: annotations are in
+            the coordinates of the stored pixels, so that turning the picture would part it from its mask.
     """
-    with opened(path) as image:
+    with opened(path) as file:
+        image = upright(file) if turned else file
         if image.mode.startswith("I"):
             values = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
             depth_shift = 8 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 0
             return Image.fromarray((values >> depth_shift).astype(np.uint8)).convert("RGB")
         return image.convert("RGB")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF orientation says, or as it is where that says nothing that can be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # whatever a parser meets in damaged EXIF, by which no viewer turns a picture
+        return image
 
 
 @contextlib.contextmanager

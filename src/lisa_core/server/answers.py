@@ -12,9 +12,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from lisa_core.data.base import opened
+from lisa_core.data.base import opened, upright
 from lisa_core.errors import DataError
 from lisa_core.outputs import mask_to_box, mask_to_rle
 from lisa_core.segmenter import Segmentation, Segmenter
@@ -84,7 +84,7 @@ def read_picture(data: bytes, pixels: int) -> Image.Image:
     try:
         with opened(Path("the upload"), data) as image:
             _check_picture(image, pixels)
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return upright(image).convert("RGB")
     except DataError as error:
         if error.kind != "corrupt-image":
             raise
