@@ -1,0 +1,93 @@
+"""Breaks the figures of an evaluation down by how the object is told and by whether its noun was ever trained on.
+
+    python benchmarks/stamps/kinds.py data runs/ablations/base-seed0/eval_test_unseen.json
+
+What `lisa eval` wrote of a split of the benchmark, joined with what the annotations say of each sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lisa_core.errors import DataError, LisaError
+
+WRONG = 0.1
+"""IoU below which a mask is on something else."""
+
+
+@dataclass
+class Tally:
+    """What was found of sentences of one kind."""
+
+    ious: list[float] = field(default_factory=list)
+    """Of each mask."""
+    hits: int = 0
+    """Pairs in which the mask fits its own object better than another one."""
+    pairs: int = 0
+    """Pairs of a mask and another object of its picture."""
+
+    def row(self, kind: str, words: str) -> str:
+        """A line of the table."""
+        count = len(self.ious)
+        wrong = sum(iou < WRONG for iou in self.ious) / count
+        listening = f"{self.hits / self.pairs:.3f}" if self.pairs else "—"
+        return f"| {kind} | {words} | {count} | {sum(self.ious) / count:.3f} | {wrong:.3f} | {listening} |"
+
+
+def tallies(data: Path, evaluation: Path) -> dict[tuple[str, bool], Tally]:
+    """By kind of expression, and whether a noun of the object is that of a training object.
+
+    Args:
+        data: what scenes.py wrote.
+        evaluation: what `lisa eval` wrote, of one phrasing of each object.
+
+    Raises:
+        DataError: if one of the two is not there, or they do not belong together.
+    """
+    try:
+        found = json.loads(evaluation.read_text(encoding="utf-8"))
+        split, samples = found["split"], found["samples"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{evaluation} is not what `lisa eval` wrote: give its eval_SPLIT.json.") from error
+    result: dict[tuple[str, bool], Tally] = defaultdict(Tally)
+    for sample in samples:
+        path = data / split / f"{sample['id'].partition('#')[0]}.json"
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            key = told["kind"], told["words_known"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path} is no annotation of the benchmark: give the data that was evaluated.") from error
+        tally = result[key]
+        tally.ious.append(sample["iou"])
+        tally.hits += sample["listening_hits"]
+        tally.pairs += sample["listening_pairs"]
+    return dict(result)
+
+
+def table(found: dict[tuple[str, bool], Tally]) -> str:
+    """As Markdown, the kinds with known nouns first."""
+    head = "| kind | noun | masks | gIoU | IoU below 0.1 | listening |\n|---|---|---|---|---|---|"
+    rows = (
+        found[key].row(key[0], "known" if key[1] else "unknown") for key in sorted(found, key=lambda k: (not k[1], k))
+    )
+    return "\n".join([head, *rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="what scenes.py wrote")
+    parser.add_argument("evaluation", type=Path, help="a run's eval_SPLIT.json")
+    options = parser.parse_args()
+    try:
+        print(table(tallies(options.data, options.evaluation)))
+    except LisaError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
