@@ -177,7 +177,7 @@ def test_a_new_run_from_another_s_weights_has_their_shapes(trained, tmp_path):
 CHANGED: dict[str, Any] = {
     **dict.fromkeys(("vlm", "vlm_model_name", "vlm_option", "use_vlm", "sam", "sam_checkpoint", "img_size")),
     **dict.fromkeys(("image_encoder_model_name", "text_encoder_model_name")),
-    **dict.fromkeys(("aggregate_map", "fine_features", "unfold_patches", "refine_masks"), True),
+    **dict.fromkeys(("standardize_text", "aggregate_map", "fine_features", "unfold_patches", "refine_masks"), True),
     **{"fusion": "late", "mask_features": "sam", "similarity_map": False, "map_prompt": "relative"},
     **{"num_prompts": 5, "sam_prompt_dim": 64, "sam_decoder_depth": 1},
 }

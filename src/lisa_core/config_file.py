@@ -85,6 +85,7 @@ _SHAPES = (
     "fusion",
     "mask_features",
     "similarity_map",
+    "standardize_text",
     "aggregate_map",
     "map_prompt",
     "fine_features",

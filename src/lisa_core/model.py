@@ -99,7 +99,11 @@ class LisaModel(nn.Module):
                 "docs/write-an-adapter.md shows how a family gets a grid"
             )
         dims, width = vlm.dims, decoder.prompt_dim
-        self.text_sam = TextSAMConnector(dims.text, width, config.num_prompts, reads_patches=config.fusion == "late")
+        self.text_sam = TextSAMConnector(
+            *(dims.text, width, config.num_prompts),
+            reads_patches=config.fusion == "late",
+            standardized=config.standardize_text,
+        )
         self.image_text = ImageTextConnector(dims.vision, dims.text) if config.fusion == "late" else None
         self.image_sam = ImageSAMConnector(dims.vision, width) if config.mask_features == "vlm" else None
         # Without a grid of the VLM's own, sentence and picture are compared on SAM's features.

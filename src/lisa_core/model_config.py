@@ -65,6 +65,9 @@ class ModelConfig:
     refine_masks: bool = setting(
         False, "Convolutions over each mask at the decoder's finest resolution, where neighbours hear of one another."
     )
+    standardize_text: bool = setting(
+        False, "Centre and scale the channels of the sentences' hidden states, so that what tells them apart counts."
+    )
     num_prompts: int = setting(4, "Prompts per mask, all in one decoder call.", low=1, high=64)
     sam: Literal["auto", "tiny", "vit_b", "vit_l", "vit_h"] = setting(
         "auto", "Size of the SAM parts; auto: tiny beside a tiny VLM, else vit_b."
