@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
@@ -77,11 +78,16 @@ def test_ddp_equals_one_process_of_the_same_global_batch(scenes, tmp_path, alone
 
 
 def test_ddp_leaves_the_decoder_out_as_one_process_does(scenes, tmp_path):
-    train(scenes, tmp_path / "one", "--batch-size", "8", "--map-epochs", "1")
-    train(scenes, tmp_path / "two", "--batch-size", "4", "--map-epochs", "1", "--num-processes", "2")
+    options = ("--map-epochs", "1", "--standardize-text")
+    train(scenes, tmp_path / "one", "--batch-size", "8", *options)
+    train(scenes, tmp_path / "two", "--batch-size", "4", *options, "--num-processes", "2")
     compare(tmp_path / "one", tmp_path / "two")
     epochs = [record for record in log(tmp_path / "two") if record["kind"] == "epoch"]
     assert ["val" in record for record in epochs] == [False, True]
+    first, second = (load_file(tmp_path / run / "last" / "model.safetensors") for run in ("one", "two"))
+    for name in ("mean", "variance", "heard"):  # stand-ins, which one process does not need, are not heard
+        name = f"standardization.{name}"
+        torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=1e-3)
 
 
 def test_accumulation_on_two_processes_equals_it_too(scenes, tmp_path, alone):

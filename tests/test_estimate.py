@@ -186,3 +186,8 @@ def test_a_run_s_figures_do_not_depend_on_where_it_writes():
     there = dataclasses.replace(config, run=RunConfig(output_dir="/nowhere/at/all"))
     assert estimate(there) == estimate(config)
     assert resolve_sources(config.model).vlm == "smolvlm"
+
+
+@pytest.mark.parametrize("fusion", ["late", "joint"])
+def test_standardized_states_are_told_too(fusion):
+    assert estimate(settings("clip-llm", model={"fusion": fusion, "standardize_text": True})).is_complete

@@ -1,4 +1,4 @@
-"""Breaks the figures of an evaluation down by how the object is told and by whether its noun was ever trained on.
+"""Breaks the figures of an evaluation down by how the object is told and by whether the nouns were trained on.
 
     python benchmarks/stamps/kinds.py data runs/ablations/base-seed0/eval_test_unseen.json
 
@@ -18,6 +18,7 @@ from lisa_core.errors import DataError, LisaError
 
 WRONG = 0.1
 """IoU below which a mask is on something else."""
+_READ = ("id", "iou", "listening_hits", "listening_pairs")
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Tally:
 
 
 def tallies(data: Path, evaluation: Path) -> dict[tuple[str, bool], Tally]:
-    """By kind of expression, and whether a noun of the object is that of a training object.
+    """By kind of expression, and whether all nouns of the sentence are those of training objects.
 
     Args:
         data: what scenes.py wrote.
@@ -51,27 +52,28 @@ def tallies(data: Path, evaluation: Path) -> dict[tuple[str, bool], Tally]:
     """
     try:
         found = json.loads(evaluation.read_text(encoding="utf-8"))
-        split, samples = found["split"], found["samples"]
+        split = str(found["split"])
+        samples = [[one[name] for name in _READ] for one in found["samples"]]
+        names = [str(identity).partition("#")[0] for identity, *_ in samples]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{evaluation} is not what `lisa eval` wrote: give its eval_SPLIT.json.") from error
     result: dict[tuple[str, bool], Tally] = defaultdict(Tally)
-    for sample in samples:
-        path = data / split / f"{sample['id'].partition('#')[0]}.json"
+    for name, (_, iou, hits, pairs) in zip(names, samples):
+        path = data / split / f"{name}.json"
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
-            key = told["kind"], told["words_known"]
-        except (OSError, ValueError, KeyError) as error:
+            tally = result[told["kind"], told["words_known"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is no annotation of the benchmark: give the data that was evaluated.") from error
-        tally = result[key]
-        tally.ious.append(sample["iou"])
-        tally.hits += sample["listening_hits"]
-        tally.pairs += sample["listening_pairs"]
+        tally.ious.append(iou)
+        tally.hits += hits
+        tally.pairs += pairs
     return dict(result)
 
 
 def table(found: dict[tuple[str, bool], Tally]) -> str:
     """As Markdown, the kinds with known nouns first."""
-    head = "| kind | noun | masks | gIoU | IoU below 0.1 | listening |\n|---|---|---|---|---|---|"
+    head = "| kind | nouns | masks | gIoU | IoU below 0.1 | listening |\n|---|---|---|---|---|---|"
     rows = (
         found[key].row(key[0], "known" if key[1] else "unknown") for key in sorted(found, key=lambda k: (not k[1], k))
     )

@@ -327,8 +327,8 @@ def start_from(model: LisaModel, path: str | Path) -> list[str]:
     homeless = [name for name in weights if name not in kept]
     if homeless:
         hint = (
-            "give it the same parts (--aggregate-map, ...; --vlm-use-lora, --tune-...), or make it a model of its own: "
-            "`lisa merge`, and give "
+            "give it the same parts (--standardize-text, --aggregate-map, ...; --vlm-use-lora, --tune-...), or make it "
+            "a model of its own: `lisa merge`, and give "
         )
         raise CheckpointError(
             f"{checkpoint.folder} holds {len(homeless)} tensors that this run would not keep (first: {homeless[0]}): "

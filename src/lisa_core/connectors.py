@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lisa_core.standardization import Standardization
-
 
 class ChannelNorm(nn.LayerNorm):
     """Layer normalization of each cell of a map over its channels, [B,C,h,w] -> [B,C,h,w].
@@ -45,23 +43,14 @@ class TextSAMConnector(nn.Module):
     through one linear layer, which small models learn several times sooner than a chain of them. Of several states the
     mean is added, so that every word is heard before the queries have learnt what to listen for.
 
-    Where `standardized`, the states are centred and scaled first; see `Standardization`.
-
     The picture, where it is part of the context (late fusion), is read apart from the words and through a gate that
     starts closed (Flamingo, arXiv:2204.14198, section 2.2): in one softmax, many patches drown a few words.
     """
 
     def __init__(
-        self,
-        text_dim: int,
-        prompt_dim: int,
-        num_prompts: int,
-        reads_patches: bool = False,
-        num_heads: int = 4,
-        standardized: bool = False,
+        self, text_dim: int, prompt_dim: int, num_prompts: int, reads_patches: bool = False, num_heads: int = 4
     ) -> None:
         super().__init__()
-        self.standardization = Standardization(text_dim) if standardized else None
         self.context = nn.Sequential(nn.LayerNorm(text_dim), nn.Linear(text_dim, prompt_dim))
         self.queries = nn.Parameter(torch.randn(num_prompts, prompt_dim) * 0.02)
         self.query = nn.Linear(prompt_dim, prompt_dim)
@@ -91,8 +80,6 @@ class TextSAMConnector(nn.Module):
         Returns:
             float [M,Q,prompt_dim].
         """
-        if self.standardization is not None:
-            context = self.standardization(context, mask)
         values = self.context(context)
         prompts = self.queries.expand(len(context), -1, -1) + self._read(values, mask)
         if values.shape[1] > 1:

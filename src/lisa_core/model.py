@@ -19,6 +19,7 @@ from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.sam import SamImageEncoder, SamMaskDecoder
 from lisa_core.seg import seg_states
 from lisa_core.similarity import MapAggregation, MapLevel, SimilarityMap
+from lisa_core.standardization import Standardization
 from lisa_core.vlm import VLM, Batch, ImageFeatures, full_content
 
 
@@ -99,11 +100,8 @@ class LisaModel(nn.Module):
                 "docs/write-an-adapter.md shows how a family gets a grid"
             )
         dims, width = vlm.dims, decoder.prompt_dim
-        self.text_sam = TextSAMConnector(
-            *(dims.text, width, config.num_prompts),
-            reads_patches=config.fusion == "late",
-            standardized=config.standardize_text,
-        )
+        self.standardization = Standardization(dims.text) if config.standardize_text else None
+        self.text_sam = TextSAMConnector(dims.text, width, config.num_prompts, reads_patches=config.fusion == "late")
         self.image_text = ImageTextConnector(dims.vision, dims.text) if config.fusion == "late" else None
         self.image_sam = ImageSAMConnector(dims.vision, width) if config.mask_features == "vlm" else None
         # Without a grid of the VLM's own, sentence and picture are compared on SAM's features.
@@ -235,11 +233,13 @@ class LisaModel(nn.Module):
             with self._half():
                 hidden = self.vlm(batch, encoded.features, with_logits=False).hidden
             states, rows = seg_states(hidden, batch["input_ids"], self.vlm.seg_token_id)
-            if self.training and len(states) == 0:
+            says_seg = len(states) > 0
+            if self.training and not says_seg:
                 # Answers in words alone: what draws must run all the same, to keep in step with other processes.
                 states, rows = hidden[:1, 0], torch.zeros(1, dtype=torch.int64, device=hidden.device)
-            context = self._thinned(states[:, None].float())
-            prompts = self.text_sam(context, torch.ones_like(context[..., 0], dtype=torch.bool))
+            whole = torch.ones(len(states), 1, dtype=torch.bool, device=states.device)
+            context = self._heard(states[:, None].float(), whole & (says_seg and "stand_in" not in batch))
+            prompts = self.text_sam(context, whole)
             if self.training and "labels" in batch:
                 positions, token_labels = shifted_positions(batch["labels"])
                 with self._half():
@@ -277,8 +277,13 @@ class LisaModel(nn.Module):
             drawn=drawn,
         )
 
-    def _thinned(self, states: Tensor) -> Tensor:
-        """States [M,L,Dt] of which training drops some channels, the same in all places of a row."""
+    def _heard(self, states: Tensor, mask: Tensor) -> Tensor:
+        """What prompts are read from, of states [M,L,Dt] and a mask [M,L] of those that count.
+
+        Standardized, if the model does that; then training drops some channels, the same in all places of a row.
+        """
+        if self.standardization is not None:
+            states = self.standardization(states, mask)
         return F.dropout1d(states.transpose(1, 2), self.feature_dropout, self.training).transpose(1, 2)
 
     def _half(self) -> AbstractContextManager[object]:
@@ -290,7 +295,7 @@ class LisaModel(nn.Module):
     def _late_prompts(self, batch: Batch, encoded: EncodedImages) -> tuple[Tensor, Tensor]:
         assert self.image_text is not None
         mask = batch["text_attention_mask"].bool()
-        states = self._thinned(self._text_states(batch))
+        states = self._heard(self._text_states(batch), mask & ("stand_in" not in batch))
         height, width = _size(encoded.patches)
         whole = unpad(encoded.patches, encoded.patch_content, (height, width))
         coarse = F.adaptive_avg_pool2d(whole, (min(height, _COARSE), min(width, _COARSE)))

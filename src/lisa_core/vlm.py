@@ -25,6 +25,7 @@ CORE_KEYS = frozenset(
         *("image_index", "picture_sizes", "text_input_ids", "text_attention_mask", "labels"),
         *("sam_pixels", "sam_content", "targets", "valid", "seg_row", "sample_ids", "drawn", "turns", "datasets"),
         *("skipped", "fine_pixels", "picture_keys", "feature_grid", "feature_content", "sam_features"),
+        "stand_in",
     }
 )
 """The keys of a batch that are the core's own; every other one is the model's."""

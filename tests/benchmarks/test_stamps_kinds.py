@@ -37,6 +37,12 @@ def test_what_does_not_belong_together_is_named(evaluated: tuple[Path, Path], tm
     data, evaluation = evaluated
     with pytest.raises(DataError, match=r"absent\.json is not what `lisa eval` wrote"):
         kinds.tallies(data, tmp_path / "absent.json")
+    (tmp_path / "damaged.json").write_text('{"split": "val", "samples": [{"id": "scene_00000_0#0"}]}')
+    with pytest.raises(DataError, match=r"damaged\.json is not what `lisa eval` wrote"):
+        kinds.tallies(data, tmp_path / "damaged.json")
+    (data / "val" / "scene_00000_2.json").write_text("[1]")
+    with pytest.raises(DataError, match=r"scene_00000_2\.json is no annotation of the benchmark"):
+        kinds.tallies(data, evaluation)
     (data / "val" / "scene_00000_2.json").unlink()
     with pytest.raises(DataError, match=r"scene_00000_2\.json is no annotation of the benchmark"):
         kinds.tallies(data, evaluation)

@@ -5,13 +5,14 @@ import io
 import os
 import pickle
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lisa_core.data import Example, Sample, group_by_image, load_image, open_dataset
 from lisa_core.data.base import Reason, load_together, picture_numbers
@@ -72,10 +73,44 @@ def test_exif_orientation_is_applied_only_on_request(tmp_path: Path) -> None:
     assert load_image(tmp_path / "x.jpg", turned=True).size == (10, 20)
 
 
+def test_a_picture_is_turned_by_its_exif_even_where_other_tags_are_damaged(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "x.jpg", exif=_with_ascii_resolution())
+    assert load_image(tmp_path / "x.jpg", turned=True).size == (10, 20)
+
+
+def _with_ascii_resolution() -> bytes:
+    """EXIF of two tags: orientation 6, and a resolution that is text."""
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHI4s", 0x011A, 2, 4, b"abc\0")
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
+
+
 @pytest.mark.parametrize("exif", [b"Exif\0\0no TIFF at all", b"Exif\0\0II*\0\xff\xff\xff\x7f"])
-def test_damaged_exif_turns_nothing(tmp_path: Path, exif: bytes) -> None:
+def test_exif_that_cannot_be_read_turns_nothing(tmp_path: Path, exif: bytes) -> None:
     Image.new("RGB", (20, 10)).save(tmp_path / "x.jpg", exif=exif)
     assert load_image(tmp_path / "x.jpg", turned=True).size == (20, 10)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_each_orientation_is_turned_as_pil_turns_it(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    with Image.open(tmp_path / "x.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(np.asarray(load_image(tmp_path / "x.png", turned=True)), expected)
+
+
+def test_half_a_picture_is_refused_turned_or_not(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "x.png")
+    content = bytearray((tmp_path / "x.png").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(255 - value for value in content[middle : middle + 40])
+    (tmp_path / "x.png").write_bytes(content)
+    for turned in (False, True):
+        with pytest.raises(DataError, match="is not an image that can be read"):
+            load_image(tmp_path / "x.png", turned=turned)
 
 
 def one_line_error(path: Path) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from lisa_core.errors import DataError
 
@@ -135,15 +135,15 @@ class SegmentationDataset(ABC):
         return self.load(index)
 
 
-def load_image(path: Path, turned: bool = False) -> Image.Image:
+def load_image(path: Path, *, turned: bool = False) -> Image.Image:
     """Read an image as RGB; raises `DataError` that names the file for anything PIL cannot read.
 
     16-bit grey is scaled to 8 bits, PIL alone would clip it to white.
 
     Args:
         path: the file.
-        turned: as its EXIF orientation says, as photographs are shown. Of a dataset they are not: annotations are in
-            the coordinates of the stored pixels, so that turning the picture would part it from its mask.
+        turned: as its EXIF orientation says, as photographs are shown. Pictures of a dataset are not turned:
+            annotations are in the coordinates of the stored pixels.
     """
     with opened(path) as file:
         image = upright(file) if turned else file
@@ -154,12 +154,35 @@ def load_image(path: Path, turned: bool = False) -> Image.Image:
         return image.convert("RGB")
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A picture turned as its EXIF orientation says, or as it is where that says nothing that can be read."""
+_ORIENTATION = 0x0112  # of EXIF: how a camera was held
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def turn_of(image: Image.Image) -> int:
+    """EXIF's orientation of a picture that is shown otherwise than it is stored: 2 to 8, from 5 on by a quarter turn.
+
+    0 for any other picture.
+    """
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # whatever a parser meets in damaged EXIF, by which no viewer turns a picture
-        return image
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # whatever a parser meets in damaged EXIF, by which nobody turns a picture
+        return 0
+    return orientation if isinstance(orientation, int) and orientation in _TURNS else 0
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF orientation says; PIL's `exif_transpose` fails where another tag is damaged."""
+    image.load()  # a TIFF is turned, and its orientation gone, once it is read
+    turn = turn_of(image)
+    return image.transpose(_TURNS[turn]) if turn else image
 
 
 @contextlib.contextmanager

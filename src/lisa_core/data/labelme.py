@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from lisa_core.data.base import Example, Sample, load_image, opened
+from lisa_core.data.base import Example, Sample, load_image, opened, turn_of
 from lisa_core.data.files import (
     held_out,
     inner_path,
@@ -32,7 +32,6 @@ from lisa_core.types import IGNORE
 
 _BACKGROUND = "_background_"
 _CIRCLE_CORNERS = 72
-_ORIENTATION = 0x0112  # of EXIF: how a camera was held
 
 
 class Labelme(Reader):
@@ -144,18 +143,6 @@ class Labelme(Reader):
             message = f"{path}: `imagePath` names {said!r}, which is not there: put the picture beside the file."
             raise DataError(message, "missing-file")
         return self.root / inner
-
-
-def turn_of(image: Image.Image) -> int:
-    """EXIF's orientation of a picture that is shown otherwise than it is stored: 2 to 8, from 5 on by a quarter turn.
-
-    0 for any other picture.
-    """
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # whatever a parser meets in damaged EXIF, by which nobody turns a picture
-        return 0
-    return orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else 0
 
 
 def _annotations(folder: Path) -> list[Path]:
