@@ -19,12 +19,12 @@ from typing import Any
 
 PACKAGED = "clip-llm"
 """The family of the packaged model."""
-FROM_TINY = ("--init-from", "tiny", "--learning-rate", "3e-4")
+FROM_TINY = ("--init-from", "tiny", "--learning-rate", "1e-4")
 """How the packaged model is trained on; a family's tiny model starts at 1e-3."""
 FROM_SCRATCH = ("--vlm-model-name", "tiny")
 LIKE_TINY = ("--fusion", "late", "--fine-features")
 """How the packaged model was trained, for the same family from scratch."""
-EPOCHS = {"tiny": 3, "scratch": 4}
+EPOCHS = {"tiny": 2, "scratch": 4}
 """By what is started from."""
 
 
