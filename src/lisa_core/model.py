@@ -238,7 +238,7 @@ class LisaModel(nn.Module):
                 # Answers in words alone: what draws must run all the same, to keep in step with other processes.
                 states, rows = hidden[:1, 0], torch.zeros(1, dtype=torch.int64, device=hidden.device)
             whole = torch.ones(len(states), 1, dtype=torch.bool, device=states.device)
-            context = self._heard(states[:, None].float(), whole & (says_seg and "stand_in" not in batch))
+            context = self._heard(batch, states[:, None].float(), whole & says_seg)
             prompts = self.text_sam(context, whole)
             if self.training and "labels" in batch:
                 positions, token_labels = shifted_positions(batch["labels"])
@@ -277,13 +277,13 @@ class LisaModel(nn.Module):
             drawn=drawn,
         )
 
-    def _heard(self, states: Tensor, mask: Tensor) -> Tensor:
+    def _heard(self, batch: Batch, states: Tensor, mask: Tensor) -> Tensor:
         """What prompts are read from, of states [M,L,Dt] and a mask [M,L] of those that count.
 
         Standardized, if the model does that; then training drops some channels, the same in all places of a row.
         """
         if self.standardization is not None:
-            states = self.standardization(states, mask)
+            states = self.standardization(states, mask & ("stand_in" not in batch))
         return F.dropout1d(states.transpose(1, 2), self.feature_dropout, self.training).transpose(1, 2)
 
     def _half(self) -> AbstractContextManager[object]:
@@ -295,7 +295,7 @@ class LisaModel(nn.Module):
     def _late_prompts(self, batch: Batch, encoded: EncodedImages) -> tuple[Tensor, Tensor]:
         assert self.image_text is not None
         mask = batch["text_attention_mask"].bool()
-        states = self._heard(self._text_states(batch), mask & ("stand_in" not in batch))
+        states = self._heard(batch, self._text_states(batch), mask)
         height, width = _size(encoded.patches)
         whole = unpad(encoded.patches, encoded.patch_content, (height, width))
         coarse = F.adaptive_avg_pool2d(whole, (min(height, _COARSE), min(width, _COARSE)))
