@@ -8,12 +8,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 import lisa_core
 from lisa_core.cli.app import LisaGroup, app
 from lisa_core.errors import DataError
+from lisa_core.processes import leave_group
 
 
 @pytest.fixture
@@ -27,6 +29,10 @@ def failing_app() -> typer.Typer:
     @failing.command()
     def mend(count: int = 1) -> None:
         raise DataError("photo.jpg is not\nan image; convert it")
+
+    @failing.command()
+    def succeed() -> None:
+        """Nothing to do."""
 
     @failing.command()
     def crash() -> None:
@@ -97,6 +103,21 @@ def test_a_crash_is_not_hidden(failing_app: typer.Typer) -> None:
 def test_ctrl_c_is_one_line(failing_app: typer.Typer) -> None:
     result = CliRunner().invoke(failing_app, ["interrupt"])
     assert result.exit_code == 130 and result.stderr == "lisa: error: interrupted\n"
+
+
+def test_one_of_several_processes_leaves_their_group_at_the_end(
+    failing_app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert CliRunner().invoke(failing_app, ["mend"]).exit_code == 2
+        assert torch.distributed.is_initialized(), "after an error, others may still wait: the launcher ends them"
+        assert CliRunner().invoke(failing_app, ["succeed"]).exit_code == 0
+        assert not torch.distributed.is_initialized()
+        assert CliRunner().invoke(failing_app, ["succeed"]).exit_code == 0, "a command without a group"
+    finally:
+        leave_group()
 
 
 def test_a_crash_is_a_traceback_and_exit_code_1(site, run_lisa) -> None:

@@ -6,6 +6,7 @@ The command modules import torch and transformers inside their functions only, s
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,12 @@ class LisaGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Parse and run the command."""
         with _one_line_errors(debug=bool(ctx.params.get("debug"))):
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+        if "LOCAL_RANK" in os.environ:  # not after an error: other processes may still be waiting for this one
+            from lisa_core.processes import leave_group
+
+            leave_group()
+        return result
 
 
 @contextmanager
