@@ -44,6 +44,10 @@ def make_run(
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.add_(noise * torch.randn_like(parameter))
+        if model.standardization is not None:
+            model.standardization.mean.normal_()
+            model.standardization.variance.uniform_(0.5, 2.0)
+            model.standardization.heard.fill_(1000)
     checkpoint = folder / "checkpoints" / "step-00000020"
     save_checkpoint(checkpoint, model, {"epoch": 2, "step": 20, "val": VAL})
     (checkpoint / "state").mkdir()

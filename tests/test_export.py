@@ -110,6 +110,13 @@ def test_it_needs_neither_the_run_nor_its_base_nor_sam_s_file(name, small_run, s
     assert str(place.parent) not in told and "/home/" not in told
 
 
+def test_the_states_statistics_are_kept(small_run, small_vlm, place):
+    base = own_base(small_vlm("clip-llm"), place)
+    config = ModelConfig(vlm="clip-llm", vlm_model_name=base, sam="tiny", fusion="late", standardize_text=True)
+    masks = drawn(small_run(place / "run", config, FREEZE))
+    agree(drawn(moved_away(export_model(place / "run", place.parent / "mine"), place)), masks)
+
+
 @pytest.mark.parametrize("features", ["vlm", "sam"])
 def test_a_tiny_model_becomes_a_plain_one(features, small_run, place):
     """Its weights were nowhere but in the checkpoint; exported, they are a checkpoint of transformers' own."""

@@ -131,6 +131,14 @@ def test_adapters_on_sam_and_the_connectors_are_merged_too(features, small_run, 
     agree(drawn(merged), masks)
 
 
+def test_the_states_statistics_are_kept(small_run, small_vlm, tmp_path):
+    config = config_of("clip-llm", small_vlm("clip-llm"), fusion="late", standardize_text=True)
+    masks = drawn(small_run(tmp_path / "run", config, LORA))
+    merged = load_checkpoint(merge_checkpoint(tmp_path / "run", tmp_path / "merged"))
+    assert merged.standardization is not None and merged.standardization.heard == 1000
+    agree(drawn(merged), masks)
+
+
 def tied_pair(folder: Path) -> str:
     """A clip-llm whose language model's head is its embedding matrix."""
     torch.manual_seed(0)
