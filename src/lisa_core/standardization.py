@@ -59,8 +59,8 @@ class Standardization(nn.Module):
         """Make the states [M,L,D] that the mask [M,L] names part of the statistics."""
         counts = (mask & states.isfinite().all(-1))[..., None]
         states = torch.where(counts, states, 0.0)
-        count = _of_all(counts.sum().to(states.dtype))
-        mean = _of_all(states.sum((0, 1))) / count.clamp(min=1)
+        summed = _of_all(torch.cat([counts.sum()[None], states.sum((0, 1))]))
+        count, mean = summed[0], summed[1:] / summed[0].clamp(min=1)
         # Apart from their own mean: a difference of two large sums would have lost what a channel varies by.
         apart = torch.where(counts, states - mean, 0.0)
         variance = _of_all(apart.square().sum((0, 1))) / count.clamp(min=1)
