@@ -13,8 +13,9 @@ import torch
 
 import lisa_core.trainer
 from lisa_core.config import DataConfig, OptimConfig, RunConfig, SpeedConfig, TrainConfig
-from lisa_core.data.base import SegmentationDataset, group_by_image
+from lisa_core.data.base import SegmentationDataset
 from lisa_core.data.loader import train_loader
+from lisa_core.data.same_picture import group_by_image
 from lisa_core.encode_ahead import encode_ahead, encodes_ahead
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.errors import DataError

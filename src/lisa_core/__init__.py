@@ -14,7 +14,8 @@ from lisa_core.hookspecs import hookimpl
 from lisa_core.types import API_VERSION, DatasetSpec, FamilyOption, KnownCheckpoint, VLMSpec
 
 if TYPE_CHECKING:
-    from lisa_core.data.base import Example, Sample, SegmentationDataset, load_image
+    from lisa_core.data.base import Example, Sample, SegmentationDataset
+    from lisa_core.data.picture_file import load_image
     from lisa_core.hf import HFVLM
     from lisa_core.model import LisaModel
     from lisa_core.segmenter import Segmentation, Segmenter
@@ -91,7 +92,7 @@ _LAZY = {
     "check_side": "lisa_core.vision_size",
     "full_content": "lisa_core.vlm",
     "grid_positions": "lisa_core.tiny",
-    "load_image": "lisa_core.data.base",
+    "load_image": "lisa_core.data.picture_file",
     "resize_vision_tower": "lisa_core.vision_size",
     "tiny_text_config": "lisa_core.tiny",
     "tiny_tokenizer": "lisa_core.tiny",

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lisa_core.data import Example, OnError, SegmentationDataset, group_by_image
-from lisa_core.data.base import load_together, picture_numbers
 from lisa_core.data.collate import Collator, unique_images
+from lisa_core.data.same_picture import load_together, picture_numbers
 from lisa_core.errors import DataError
 from lisa_core.evaluation import EvaluationResult, Protocol
 from lisa_core.inference import Pictures, Prediction, encode, predict_answers, predict_generated

@@ -13,8 +13,8 @@ from PIL import Image
 
 from lisa_core.build import sam_size
 from lisa_core.checkpoint import load_checkpoint
-from lisa_core.data.base import load_image
 from lisa_core.data.collate import Collator
+from lisa_core.data.picture_file import load_image
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.errors import ConfigError, DataError
 from lisa_core.export import export_model, is_exported

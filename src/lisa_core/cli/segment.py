@@ -34,7 +34,7 @@ def segment(
     if any(not sentence.strip() for sentence in sentences):
         raise DataError("the sentence is empty: say what to segment, for example 'the red ring'")
 
-    from lisa_core.data.base import load_image
+    from lisa_core.data.picture_file import load_image
     from lisa_core.outputs import write_outputs
     from lisa_core.segmenter import Segmenter
 

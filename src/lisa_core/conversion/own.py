@@ -24,8 +24,8 @@ from lisa_core.conversion.writer import (
     png_text,
     write_json,
 )
-from lisa_core.data.base import turn_of
 from lisa_core.data.files import is_question
+from lisa_core.data.picture_file import turn_of
 from lisa_core.data.polygons import mask_to_polygons
 from lisa_core.outputs import mask_to_rle
 from lisa_core.run_lengths import rle_to_mask

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lisa_core.data.base import (
-    Example,
-    OnError,
-    Phrasings,
-    Sample,
-    SegmentationDataset,
-    group_by_image,
-    load_image,
-)
+from lisa_core.data.base import Example, OnError, Phrasings, Sample, SegmentationDataset
 from lisa_core.data.opening import reader_class
+from lisa_core.data.picture_file import load_image
 from lisa_core.data.reasonseg import ReasonSeg
+from lisa_core.data.same_picture import group_by_image
 from lisa_core.formats import HF_PREFIX
 from lisa_core.types import IGNORE
 

@@ -19,10 +19,10 @@ from lisa_core.data.base import (
     Reason,
     Sample,
     SegmentationDataset,
-    opened,
 )
 from lisa_core.data.files import is_question, parse_sentence, short, split_names
 from lisa_core.data.masks import decode_rle, paint_segmentation
+from lisa_core.data.picture_file import opened
 from lisa_core.discovery import one_line
 from lisa_core.errors import DataError
 from lisa_core.formats import HF_PREFIX

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from lisa_core.data.base import Example, Sample, load_image, opened, turn_of
+from lisa_core.data.base import Example, Sample
 from lisa_core.data.files import (
     held_out,
     inner_path,
@@ -25,6 +25,7 @@ from lisa_core.data.files import (
     usual_first,
 )
 from lisa_core.data.layout import first_pair, is_labelme
+from lisa_core.data.picture_file import load_image, opened, turn_of
 from lisa_core.data.polygons import paint_polygon
 from lisa_core.data.reader import Reader
 from lisa_core.errors import DataError

@@ -13,17 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from lisa_core.config import TrainConfig
 from lisa_core.data.augmentation import Augmenter
-from lisa_core.data.base import (
-    Example,
-    Sample,
-    SegmentationDataset,
-    group_by_image,
-    load_together,
-    picture_numbers,
-)
+from lisa_core.data.base import Example, Sample, SegmentationDataset
 from lisa_core.data.collate import Collator
 from lisa_core.data.mixture import Mixture, first_samples, mixed
 from lisa_core.data.rates import Rates
+from lisa_core.data.same_picture import group_by_image, load_together, picture_numbers
 from lisa_core.data.sampler import Draw, DrawSampler, SentenceBatchSampler
 from lisa_core.vlm import Batch
 

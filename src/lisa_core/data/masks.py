@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lisa_core.data.base import opened
 from lisa_core.data.files import finite_numbers, is_number, short
+from lisa_core.data.picture_file import opened
 from lisa_core.data.polygons import paint_polygon
 from lisa_core.errors import DataError
 

@@ -9,8 +9,9 @@ from itertools import accumulate
 
 from PIL import Image
 
-from lisa_core.data.base import Example, Sample, SegmentationDataset, group_by_image
+from lisa_core.data.base import Example, Sample, SegmentationDataset
 from lisa_core.data.rates import Rates
+from lisa_core.data.same_picture import group_by_image
 from lisa_core.errors import DataError
 
 

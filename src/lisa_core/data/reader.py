@@ -10,16 +10,8 @@ from typing import ClassVar
 
 from PIL import Image
 
-from lisa_core.data.base import (
-    Example,
-    NoSampleError,
-    NoSplitError,
-    OnError,
-    Phrasings,
-    Reason,
-    SegmentationDataset,
-    load_image,
-)
+from lisa_core.data.base import Example, NoSampleError, NoSplitError, OnError, Phrasings, Reason, SegmentationDataset
+from lisa_core.data.picture_file import load_image
 from lisa_core.errors import DataError
 
 

@@ -9,19 +9,11 @@ import numpy as np
 from PIL import Image
 
 from lisa_core.data.annotation import Annotation, rasterize, read_annotation
-from lisa_core.data.base import (
-    Example,
-    NoSampleError,
-    OnError,
-    Phrasings,
-    Reason,
-    Sample,
-    SegmentationDataset,
-    load_image,
-)
+from lisa_core.data.base import Example, NoSampleError, OnError, Phrasings, Reason, Sample, SegmentationDataset
 from lisa_core.data.files import parse_sentence, read_json, unreadable
 from lisa_core.data.layout import Pair, find_pairs, has_pairs, splits_of
 from lisa_core.data.mask_cache import MaskCache
+from lisa_core.data.picture_file import load_image
 from lisa_core.errors import DataError
 
 

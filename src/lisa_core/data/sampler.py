@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lisa_core.data.base import picture_numbers
 from lisa_core.data.rates import Rates
+from lisa_core.data.same_picture import picture_numbers
 
 _POOL = 32  # chunks among which one that fits is sought
 _MEGABATCH = 50  # batches among which what is alike is sought: enough to find some, few enough to stay random

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from lisa_core.data import IGNORE, Example, SegmentationDataset
-from lisa_core.data.base import opened as opened_image
+from lisa_core.data.picture_file import opened as opened_image
 from lisa_core.errors import DataError
 from lisa_core.formats import AUTO
 from lisa_core.inspection.opened import Dataset

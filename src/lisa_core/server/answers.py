@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from lisa_core.data.base import opened, upright
+from lisa_core.data.picture_file import opened, upright
 from lisa_core.errors import DataError
 from lisa_core.outputs import mask_to_box, mask_to_rle
 from lisa_core.segmenter import Segmentation, Segmenter

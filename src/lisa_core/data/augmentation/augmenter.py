@@ -11,7 +11,8 @@ from lisa_core.data.augmentation.copy_paste import copy_paste, may_give, named_b
 from lisa_core.data.augmentation.crop import crop
 from lisa_core.data.augmentation.flip import flip
 from lisa_core.data.augmentation.scale_jitter import scale_jitter
-from lisa_core.data.base import Example, SegmentationDataset, load_together
+from lisa_core.data.base import Example, SegmentationDataset
+from lisa_core.data.same_picture import load_together
 from lisa_core.data.sampler import Draw
 from lisa_core.errors import DataError
 
