@@ -1,4 +1,4 @@
-"""Run folders without the training: every weight that would train is moved by noise, which nothing else gives back."""
+"""Run folders without the training: weights are moved by noise and statistics drawn, which nothing else gives back."""
 
 from __future__ import annotations
 
