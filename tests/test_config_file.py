@@ -97,7 +97,8 @@ def test_the_detailed_preset_is_what_the_benchmark_on_photographs_has():
     chosen = {**base["model"], **base["loss"]}
     assert PRESETS["detailed"].settings.items() <= chosen.items()
     left = set(chosen) - set(PRESETS["detailed"].settings)
-    assert left == {"vlm", "image_encoder_model_name", "text_encoder_model_name", "fusion", "sam", "sam_prompt_dim"}
+    towers = {"vlm", "image_encoder_model_name", "text_encoder_model_name"}
+    assert left == {*towers, "fusion", "sam", "sam_prompt_dim", "sam_decoder_depth"}
 
 
 @pytest.mark.parametrize(
