@@ -18,6 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lisa_core.provenance import revision
+
 FAMILIES = ("smolvlm", "llava", "qwenvl", "paligemma", "clip-llm")
 BASELINE = FAMILIES[0]
 ROUNDS = 3
@@ -28,7 +30,9 @@ MARKERS = re.compile(r"(<!-- families.py -->\n).*?(<!-- /families.py -->)", re.D
 
 def run_demo(family: str, out: Path, epochs: int) -> None:
     options = ["--vlm", family, "--from-scratch", "--out", str(out), "--epochs", str(epochs)]
-    subprocess.run([sys.executable, str(DEMO), *options], check=True)
+    code = subprocess.run([sys.executable, str(DEMO), *options], check=False).returncode
+    if code != 0:
+        sys.exit(code)  # it has said why
 
 
 def figures(run: Path) -> dict[str, float]:
@@ -75,8 +79,8 @@ def table(found: dict[str, dict[str, float]], rate: dict[str, float], epochs: in
         )
     lines.append("")
     lines.append(
-        f"Validation split of the demo's scenes after {epochs} epochs from random weights, seed 0. Rates: median of "
-        f"{ROUNDS} short runs, {threads()} to each."
+        f"Validation split of the demo's scenes after {epochs} epochs from random weights, seed 0, revision "
+        f"{revision(Path(__file__).parent)}. Rates: median of {ROUNDS} short runs, {threads()} to each."
     )
     return "\n".join(lines)
 

@@ -29,9 +29,11 @@ EPOCHS = {"tiny": 2, "scratch": 4}
 
 
 def lisa(*arguments: str) -> None:
-    """Run a `lisa` command, showing it first."""
+    """Run a `lisa` command, showing it first; if it fails, it has said why, and nothing can follow it."""
     print("\n$ lisa", shlex.join(arguments), flush=True)
-    subprocess.run([sys.executable, "-m", "lisa_core", *arguments], check=True)
+    code = subprocess.run([sys.executable, "-m", "lisa_core", *arguments], check=False).returncode
+    if code != 0:
+        sys.exit(code)
 
 
 def figures(checkpoint: str, data: Path, split: str, output: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import shlex
 import subprocess
@@ -86,6 +87,29 @@ def test_the_commands_it_names_exist_with_their_options(page):
                 HELPS[command] = result.stdout
             for option in (word for word in words if word.startswith("--")):
                 assert option.partition("=")[0] in HELPS[command], f"{' '.join(words)}: no {option}"
+
+
+def script_lines(page: Path) -> list[list[str]]:
+    """Every line of a page's code that runs a script of this repository."""
+    text = page.read_text().replace("\\\n", " ")
+    lines = re.findall(r"(?:^    |`)python ((?:benchmarks|docs|examples)/[^`\n]*)", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_scripts_it_names_are_there_with_their_options(page):
+    for script, *words in script_lines(page):
+        source = (ROOT / script).read_text()
+        for option in (word for word in words if word.startswith("--")):
+            assert f'add_argument("{option}"' in re.sub(r"\(\s+", "(", source), f"{script}: no {option}"
+        if "--only" in words and script.endswith("ablations.py"):
+            names = itertools.takewhile(lambda word: not word.startswith("--"), words[words.index("--only") + 1 :])
+            for name in names:
+                assert (ROOT / script).parent.joinpath("configs", f"{name}.yaml").is_file(), name
+
+
+def test_scripts_are_found_in_the_docs():
+    assert len([line for page in PAGES for line in script_lines(page)]) >= 12
 
 
 def test_the_table_of_adapter_lengths_is_that_of_the_files():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,13 +94,36 @@ def _row(record: SampleRecord) -> list[float]:
     return [record.iou, 1, record.listening_hits, record.listening_pairs, *told]
 
 
-def table(results: Mapping[str, Sequence[Run]], parents: Mapping[str, str | None], data_hash: str | None) -> str:
-    """A Markdown table, one line per configuration, and under it what the figures are of.
+def goes_by_words(runs: Sequence[Path], split: str) -> bool:
+    """Whether gIoU falls to that of a guess, in all of the runs, when the sentence is left out or is another object's.
+
+    The guess always draws the largest of the objects asked for.
+    """
+    for run in runs:
+        records = read_evaluation(run, split).records
+        blank, swapped, guess = (
+            float(np.mean([record.blind[name] for record in records if name in record.blind] or [np.nan]))
+            for name in ("blank", "swapped", "largest_object")
+        )
+        own = float(np.mean([record.iou for record in records]))
+        if not (max(blank, swapped) <= guess and max(blank, swapped) < own):
+            return False
+    return True
+
+
+def table(
+    results: Mapping[str, Sequence[Run]],
+    parents: Mapping[str, str | None],
+    data_hash: str | None,
+    command: str | None = None,
+) -> str:
+    """A Markdown table, one line per configuration; under it what the figures are of, and which do not go by the words.
 
     Args:
         results: runs by configuration.
         parents: what each configuration extends, and is compared with if it is among the results.
         data_hash: of the benchmark's files, if known.
+        command: that made it.
     """
     lines = [
         "| configuration | compared with | val gIoU | val listening | unseen gIoU | unseen listening "
@@ -126,8 +150,18 @@ def table(results: Mapping[str, Sequence[Run]], parents: Mapping[str, str | None
         "seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in everything})),
         "data": f"sha256 `{data_hash[:12]}...`" if data_hash else "of no benchmark of scenes.py",
         "code": ", ".join(sorted({run.revision for run in everything})),
+        "not by the words": _deaf(results),
     }
+    if command is not None:
+        facts["made by"] = f"`{command}`"
     return "\n".join([*lines, "", "; ".join(f"{name}: {fact}" for name, fact in facts.items()) + "."])
+
+
+def _deaf(results: Mapping[str, Sequence[Run]]) -> str:
+    """Whose gIoU does not fall to that of a guess without their sentence."""
+    folders = {name: [run.folder for run in runs] for name, runs in results.items()}
+    found = (name for name in folders if not all(goes_by_words(folders[name], split) for split in SPLITS))
+    return ", ".join(f"`{name}`" for name in found) or "none"
 
 
 def _cell(value: Estimate, parent: Estimate | None) -> str:

@@ -2,9 +2,9 @@
 
     python benchmarks/stamps/ablations.py data --weights weights --out runs/ablations --seeds 0 1 2
 
-Every configuration is a file for `lisa train --config`; all but `base` say only what they change in the one they
-extend, and with that one the table compares them. A run that is there and complete is not repeated, so the command can
-be stopped and given again.
+All configurations but `base` say only what they change in the one they extend, and with that one the table compares
+them; `OUT/NAME-seedN.yaml` is the whole, a file for `lisa train --config`. A run that is there and complete is not
+repeated, so the command can be stopped and given again: what was being trained begins anew.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,24 @@ _RECORD = "ablation.json"
 """In a run's folder, when all of it is done: what it was."""
 
 
-def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
+def read_config(name: str, folder: Path = CONFIGS, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """A configuration with what it `extends` filled in.
 
+    Args:
+        name: of the file, without `.yaml`.
+        folder: where it lies.
+        above: those that extend it.
+
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if there is none of that name, it cannot be read, or it extends itself.
     """
     config = _read(name, folder)
     parent = config.pop("extends", None)
     if parent is None:
         return config
-    merged = read_config(parent, folder)
+    if parent in (*above, name):
+        raise ConfigError(f"{folder / name}.yaml extends {parent!r}, which extends it: extend another one.")
+    merged = read_config(parent, folder, (*above, name))
     for section, values in config.items():
         merged[section] = {**merged.get(section, {}), **values}
     return merged
@@ -53,17 +61,22 @@ def parent_of(name: str, folder: Path = CONFIGS) -> str | None:
     """The configuration that one says what it changes in; None: it says all.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if there is none of that name, or it cannot be read.
     """
     return _read(name, folder).get("extends")
 
 
 def _read(name: str, folder: Path) -> dict[str, Any]:
+    path = folder / f"{name}.yaml"
     try:
-        config: dict[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
         raise ConfigError(f"there is no configuration {name!r}: choose from {known}.") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is no YAML ({' '.join(str(error).split())}): mend it.") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} has no sections of settings: write `extends: base` and what it changes.")
     return config
 
 
@@ -105,18 +118,42 @@ def settings(
     return config
 
 
-def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int = 1) -> Run:
-    """Train and evaluate one configuration with one seed, unless that is done with these data.
+def finished(name: str, seed: int, config: dict[str, Any], out: Path, replace: bool = False) -> Run | None:
+    """The run, if it is there and complete; None: it is to be made.
 
     Raises:
-        ConfigError: if one of the commands fails.
+        ConfigError: if a complete one with other settings or data is there, and it is not to be replaced.
     """
+    folder = out / f"{name}-seed{seed}"
+    try:
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if _facts(config).items() <= record.items():
+        return Run(folder, seed, record["train_seconds"], record["revision"])
+    if not replace:
+        raise ConfigError(f"{folder} is a complete run with other settings or data: give another --out, or --replace.")
+    return None
+
+
+def _facts(config: dict[str, Any]) -> dict[str, Any]:
+    return {"config": config, "data_sha256": data_hash(Path(config["data"]["data"]))}
+
+
+def run_one(
+    name: str, seed: int, config: dict[str, Any], out: Path, jobs: int = 1, replace: bool = False
+) -> Run:
+    """Train and evaluate one configuration with one seed, unless that is done with these settings and data.
+
+    Raises:
+        ConfigError: if one of the commands fails, or as `finished`.
+    """
+    found = finished(name, seed, config, out, replace)
+    if found is not None:
+        return found
     folder = out / f"{name}-seed{seed}"
     done = folder / _RECORD
     data = Path(config["data"]["data"])
-    told = {"config": config, "data_sha256": data_hash(data)}
-    if done.is_file() and told.items() <= (record := json.loads(done.read_text())).items():
-        return Run(folder, seed, record["train_seconds"], record["revision"])
     done.unlink(missing_ok=True)  # what it vouches for is about to be replaced
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}-seed{seed}.yaml"
@@ -132,26 +169,30 @@ def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int =
     kept = ("--feature-cache", cache) if cache else ()
     for split in SPLITS:
         _lisa("eval", str(folder), "--data", str(data), "--split", split, "--no-boundary", *kept, log=log)
-    record = {**told, "revision": trained_by, "train_seconds": seconds}
+    record = {**_facts(config), "revision": trained_by, "train_seconds": seconds}
     write_whole(done, (json.dumps(record, indent=2) + "\n").encode())
     return Run(folder, seed, seconds, trained_by)
 
 
 def run_all(
-    configs: dict[str, dict[str, Any]], seeds: Sequence[int], out: Path, jobs: int = 1
+    configs: Mapping[str, dict[str, Any]], seeds: Sequence[int], out: Path, jobs: int = 1, replace: bool = False
 ) -> Iterator[tuple[str, list[Run]]]:
     """Each configuration with its runs, one after the other, as soon as all of its seeds are done.
 
     Raises:
-        ConfigError: if a command fails; what runs beside it ends first, nothing else is begun.
+        ConfigError: as `finished`, before anything is begun, or if a command fails; what runs beside it ends first,
+            nothing else is begun.
     """
+    for name, config in configs.items():
+        for seed in seeds:
+            finished(name, seed, config, out, replace)
     failed = threading.Event()
 
     def attempt(name: str, seed: int) -> Run | None:
         if failed.is_set():
             return None
         try:
-            return run_one(name, seed, configs[name], out, jobs)
+            return run_one(name, seed, configs[name], out, jobs, replace)
         except BaseException as error:
             failed.set()
             if jobs > 1:  # what runs beside it may take long yet
@@ -177,12 +218,17 @@ def data_hash(data: Path) -> str | None:
     """The hash of all files that scenes.py wrote down with them; None: they are of something else.
 
     Raises:
-        ConfigError: if it was cut off.
+        ConfigError: if they are not there, or it was cut off.
     """
     path = data / "benchmark.json"
+    if not data.is_dir():
+        raise ConfigError(f"there is no folder {data}: run scenes.py {data}.")
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8")).get("sha256")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("sha256")
+    except (ValueError, AttributeError):
+        found = None
     if found is None:
         raise ConfigError(f"the scenes in {data} are not complete: run scenes.py {data} --force.")
     return found
@@ -219,7 +265,10 @@ def main() -> None:
         type=int,
         default=1,
         help="so many runs beside one another, each in one process with one thread: on two cores, two of them are done "
-        "sooner than one by one in two processes. What was done with 1 is repeated with more, and the other way round",
+        "sooner than one by one in two processes. With 1 and with more they are different runs: give another --out",
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="train anew what is there with other settings or data, and lose that"
     )
     options = parser.parse_args()
     if options.jobs < 1:
@@ -240,13 +289,17 @@ def main() -> None:
         }
         parents = {name: parent_of(name, options.configs) for name in configs}
         results: dict[str, list[Run]] = {}
-        for name, runs in run_all(configs, list(dict.fromkeys(options.seeds)), options.out, options.jobs):
+        seeds = list(dict.fromkeys(options.seeds))
+        command = shlex.join(["ablations.py", *sys.argv[1:]])
+        for name, runs in run_all(configs, seeds, options.out, options.jobs, options.replace):
             results[name] = runs
-            text = table(results, parents, data_hash(options.data))
+            text = table(results, parents, data_hash(options.data), command)
             (options.out / "table.md").write_text(text + "\n")
             print(text, flush=True)
     except LisaError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped: the same command goes on with the run that was being made, from its beginning")
 
 
 if __name__ == "__main__":

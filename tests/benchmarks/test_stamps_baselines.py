@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import baselines
@@ -9,6 +10,7 @@ from PIL import Image
 from scenes import Counts, synthesize
 
 from lisa_core.data import Example, Sample
+from lisa_core.errors import DataError
 
 
 def brightness(image: Image.Image) -> np.ndarray:
@@ -45,6 +47,20 @@ def test_figures_of_a_split(material, tmp_path: Path) -> None:
     # One of the objects is always right, so each picture of k objects gives at least 1/k.
     assert found["giou"]["largest_object"] >= 3 / found["n"]
     assert found["n"] == len(list((tmp_path / "data" / "val").glob("*.json")))
+    manifest = json.loads((tmp_path / "data" / "benchmark.json").read_text())
+    assert f"seed 0, sha256 {manifest['sha256']}, written with pillow " in baselines.of_what(tmp_path / "data")
+
+
+def test_other_data_are_refused(material, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a benchmark"):
+        baselines.of_what(tmp_path)
+    synthesize(tmp_path / "data", material, Counts(0, 1, 0))
+    for path in (tmp_path / "data" / "val").glob("*.json"):
+        told = json.loads(path.read_text())
+        del told["kind"]
+        path.write_text(json.dumps(told))
+    with pytest.raises(DataError, match="no annotation of the benchmark"):
+        baselines.score(tmp_path / "data", "val", brightness)
 
 
 @pytest.mark.parametrize("size", [(512, 384), (384, 512), (448, 448), (31, 90)])

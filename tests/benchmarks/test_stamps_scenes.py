@@ -280,13 +280,38 @@ def test_a_record_that_is_not_true_is_found(copy: Path, material: Material) -> N
 def test_a_leak_is_exit_code_1(copy: Path, material: Material, monkeypatch, capsys) -> None:
     monkeypatch.setattr("disjoint.load_material", lambda: material)
     monkeypatch.setattr(sys, "argv", ["disjoint.py", str(copy)])
-    with pytest.raises(SystemExit) as clean:
-        main()
-    assert clean.value.code == 0 and "the splits are disjoint" in capsys.readouterr().out
+    main()
+    assert capsys.readouterr().out.endswith("the splits are disjoint\n")
     shutil.copy(copy / "test_unseen" / "scene_00001_0.jpg", copy / "train" / "scene_00003_0.jpg")
     with pytest.raises(SystemExit) as leaking:
         main()
-    assert leaking.value.code == 1 and "LEAK: " in capsys.readouterr().out
+    assert str(leaking.value.code).endswith(" leaks") and "LEAK: " in capsys.readouterr().out
+
+
+def test_a_proof_that_could_not_be_given_in_full_says_so(copy: Path, material: Material, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("disjoint.load_material", lambda: material)
+    monkeypatch.setattr(sys, "argv", ["disjoint.py", str(copy), "--recompose", "0"])
+    main()
+    assert capsys.readouterr().out.endswith(", if scenes.json is true: no scene was composed again\n")
+    changed = {**manifest(copy), "written_with": {"pillow": "1.0", "numpy": "1.0"}}
+    (copy / "benchmark.json").write_text(json.dumps(changed))
+    monkeypatch.setattr(sys, "argv", ["disjoint.py", str(copy)])
+    main()
+    assert capsys.readouterr().out.endswith(", if scenes.json is true: no scene was composed again\n")
+
+
+def test_files_that_are_not_those_that_were_written_are_found(copy: Path, material: Material) -> None:
+    path = next((copy / "val").glob("*.json"))
+    path.write_text(path.read_text() + " ")
+    assert leaks(copy, material) == ["the files are not those whose hash benchmark.json has"]
+
+
+def test_what_is_missing_is_said(copy: Path, material: Material) -> None:
+    (copy / "train" / "scene_00000_0.jpg").unlink()
+    assert "train/scene_00000_0 is recorded but missing" in leaks(copy, material)
+    shutil.rmtree(copy / "val")
+    with pytest.raises(DataError, match="val is missing: write the benchmark again"):
+        leaks(copy, material)
 
 
 def test_an_unfinished_benchmark_is_refused(copy: Path, material: Material) -> None:
