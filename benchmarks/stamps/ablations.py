@@ -140,9 +140,7 @@ def _facts(config: dict[str, Any]) -> dict[str, Any]:
     return {"config": config, "data_sha256": data_hash(Path(config["data"]["data"]))}
 
 
-def run_one(
-    name: str, seed: int, config: dict[str, Any], out: Path, jobs: int = 1, replace: bool = False
-) -> Run:
+def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int = 1, replace: bool = False) -> Run:
     """Train and evaluate one configuration with one seed, unless that is done with these settings and data.
 
     Raises:

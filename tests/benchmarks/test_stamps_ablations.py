@@ -228,7 +228,10 @@ def test_a_run_that_was_cut_off_is_no_other_one_s(tmp_path: Path, monkeypatch: p
     ablations.run_one("a", 0, config, out)
     assert trained == ["train", "eval", "eval"], "what is done is not repeated"
     other = {"data": {"data": str(data), "batch_size": 2}}
-    for attempt in (lambda: ablations.run_one("a", 0, other, out), lambda: next(ablations.run_all({"a": other}, [0], out))):
+    for attempt in (
+        lambda: ablations.run_one("a", 0, other, out),
+        lambda: next(ablations.run_all({"a": other}, [0], out)),
+    ):
         with pytest.raises(ConfigError, match="a-seed0 is a complete run with other settings or data"):
             attempt()
     assert trained == ["train", "eval", "eval"] and ablations.finished("a", 0, config, out), "nothing is lost"
