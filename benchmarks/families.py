@@ -66,7 +66,8 @@ def parameters(family: str) -> int:
     return sum(parameter.numel() for parameter in vlm.parameters())
 
 
-def table(found: dict[str, dict[str, float]], rate: dict[str, float], epochs: int) -> str:
+def table(found: dict[str, dict[str, float]], rate: dict[str, float], epochs: int, code: str) -> str:
+    """The table in Markdown; `code` is the revision that trained."""
     base = rate[BASELINE]
     lines = [
         f"| family | parameters of `tiny` | gIoU | listening | samples/s | samples/s beside {BASELINE} |",
@@ -79,8 +80,8 @@ def table(found: dict[str, dict[str, float]], rate: dict[str, float], epochs: in
         )
     lines.append("")
     lines.append(
-        f"Validation split of the demo's scenes after {epochs} epochs from random weights, seed 0, revision "
-        f"{revision(Path(__file__).parent)}. Rates: median of {ROUNDS} short runs, {threads()} to each."
+        f"Validation split of the demo's scenes after {epochs} epochs from random weights, seed 0, revision {code}. "
+        f"Rates: median of {ROUNDS} short runs, {threads()} to each."
     )
     return "\n".join(lines)
 
@@ -100,11 +101,12 @@ def main() -> None:
     parser.add_argument("--reuse", action="store_true", help="read runs that --out already holds")
     parser.add_argument("--write", type=Path, help="page whose table is to be replaced")
     options = parser.parse_args()
+    code = revision(Path(__file__).parent) + (" or earlier, runs reused" if options.reuse else "")
     for family in options.families:
         if not (options.reuse and (options.out / family / "eval_val.json").exists()):
             run_demo(family, options.out, options.epochs)
     found = {family: figures(options.out / family) for family in options.families}
-    text = table(found, rates(options.families, options.out / "shapes"), options.epochs)
+    text = table(found, rates(options.families, options.out / "shapes"), options.epochs, code)
     print(text)
     if options.write is not None:
         page = options.write.read_text(encoding="utf-8")

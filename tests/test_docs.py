@@ -92,7 +92,7 @@ def test_the_commands_it_names_exist_with_their_options(page):
 def script_lines(page: Path) -> list[list[str]]:
     """Every line of a page's code that runs a script of this repository."""
     text = page.read_text().replace("\\\n", " ")
-    lines = re.findall(r"(?:^    |`)python ((?:benchmarks|docs|examples)/[^`\n]*)", text, re.MULTILINE)
+    lines = re.findall(r"(?:^    |`)python (?:lisa-core/)?((?:benchmarks|docs|examples)/[^`\n]*)", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
 
 

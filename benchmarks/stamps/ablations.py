@@ -75,8 +75,11 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no configuration {name!r}: choose from {known}.") from error
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is no YAML ({' '.join(str(error).split())}): mend it.") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path} has no sections of settings: write `extends: base` and what it changes.")
+    sections = {key: value for key, value in config.items() if key != "extends"} if isinstance(config, dict) else {}
+    if not sections or not all(isinstance(values, dict) for values in sections.values()):
+        raise ConfigError(f"{path} has not only sections of settings: write `extends: base` and what it changes.")
+    if "extends" not in config and not {"model", "data", "optim"} <= config.keys():
+        raise ConfigError(f"{path} lacks model, data or optim: write `extends: base` and what it changes.")
     return config
 
 
@@ -127,10 +130,11 @@ def finished(name: str, seed: int, config: dict[str, Any], out: Path, replace: b
     folder = out / f"{name}-seed{seed}"
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        run = Run(folder, seed, record["train_seconds"], record["revision"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if _facts(config).items() <= record.items():
-        return Run(folder, seed, record["train_seconds"], record["revision"])
+        return run
     if not replace:
         raise ConfigError(f"{folder} is a complete run with other settings or data: give another --out, or --replace.")
     return None
@@ -149,25 +153,27 @@ def run_one(name: str, seed: int, config: dict[str, Any], out: Path, jobs: int =
     found = finished(name, seed, config, out, replace)
     if found is not None:
         return found
+    facts = _facts(config)  # now: the data may be replaced meanwhile
     folder = out / f"{name}-seed{seed}"
     done = folder / _RECORD
     data = Path(config["data"]["data"])
     done.unlink(missing_ok=True)  # what it vouches for is about to be replaced
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}-seed{seed}.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    whole = {**config, "optim": {**config.get("optim", {}), "seed": seed}}
+    path.write_text(yaml.safe_dump(whole), encoding="utf-8")
     log = None if jobs == 1 else path.with_suffix(".log")
     if log is not None:
         log.unlink(missing_ok=True)
     trained_by = revision(CONFIGS)
     started = time.monotonic()
-    _lisa("train", "--config", str(path), "--output-dir", str(folder), "--seed", str(seed), "--overwrite", log=log)
+    _lisa("train", "--config", str(path), "--output-dir", str(folder), "--overwrite", log=log)
     seconds = time.monotonic() - started
     cache = config.get("speed", {}).get("feature_cache")
     kept = ("--feature-cache", cache) if cache else ()
     for split in SPLITS:
         _lisa("eval", str(folder), "--data", str(data), "--split", split, "--no-boundary", *kept, log=log)
-    record = {**_facts(config), "revision": trained_by, "train_seconds": seconds}
+    record = {**facts, "revision": trained_by, "train_seconds": seconds}
     write_whole(done, (json.dumps(record, indent=2) + "\n").encode())
     return Run(folder, seed, seconds, trained_by)
 

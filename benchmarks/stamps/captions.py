@@ -56,8 +56,8 @@ def write(data: Path, out: Path, material: Material) -> int:
     names = {stamp.key: stamp.words.names[0] for stamp in material.stamps}
     try:
         told = json.loads((data / SIDECAR).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{data / SIDECAR} was cut off: run scenes.py {data} --force") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{data / SIDECAR} cannot be read, or was cut off: run scenes.py {data} --force") from error
     records = [one for one in told if one["split"] == "train"]
     entries = []
     try:
@@ -69,7 +69,8 @@ def write(data: Path, out: Path, material: Material) -> int:
             entries.append({"id": name.removesuffix(".jpg"), "image": name, "conversations": turns})
         (out / "train.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{error.filename}: {error.strerror}; remove {out}, mend that and begin again") from error
+        what = f"{error.filename or out}: {error.strerror or error}"
+        raise DataError(f"{what}; mend that, remove {out} and begin again") from error
     return len(entries)
 
 

@@ -165,7 +165,9 @@ def changed(out: Path, manifest: dict[str, Any], splits: Iterable[str]) -> list[
     """A line if the files are not those that `benchmark.json` has the hash of."""
     files = (path for split in splits for path in (out / split).glob("scene_*"))
     hashes = {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    return [] if combined_hash(hashes) == manifest["sha256"] else [f"the files are not those whose hash {MANIFEST} has"]
+    if combined_hash(hashes) == manifest["sha256"]:
+        return []
+    return [f"the files are not those whose hash {MANIFEST} has: write them again with scenes.py {out} --force"]
 
 
 def can_recompose(manifest: dict[str, Any]) -> bool:
@@ -210,7 +212,7 @@ def recomposed(
             same = files.jpeg == on_disk and json.loads(json.dumps(files.record)) == line
             checked += 1
             if not same:
-                leaks.append(f"{split}/{files.stem} is not what its seed composes")
+                leaks.append(f"{split}/{files.stem} is not what its seed composes (another processor may differ)")
     say(f"{checked} scenes composed again: {'all as recorded' if not leaks else f'{len(leaks)} DIFFER'}")
     return leaks
 
@@ -246,9 +248,9 @@ def main() -> None:
     except LisaError as error:
         sys.exit(f"error: {error}")
     for leak in leaks:
-        print(f"LEAK: {leak}")
+        print(f"LEAK: {leak}", flush=True)
     if leaks:
-        sys.exit(f"{len(leaks)} leaks")
+        sys.exit(f"not proved: {len(leaks)} of the above")
     is_proved = options.recompose > 0 and can_recompose(read_records(options.out)[0])
     print("the splits are disjoint" + ("" if is_proved else f", if {SIDECAR} is true: no scene was composed again"))
 

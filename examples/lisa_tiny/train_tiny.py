@@ -35,7 +35,9 @@ def lisa(*arguments: str) -> None:
     """Run a `lisa` command, showing it first; if it fails, it has said why, and nothing can follow it."""
     print("\n$ lisa", shlex.join(arguments), flush=True)
     code = subprocess.run([sys.executable, "-m", "lisa_core", *arguments], check=False).returncode
-    if code != 0:
+    if code < 0:
+        sys.exit(f"`lisa {arguments[0]}` was ended by signal {-code}")
+    if code > 0:
         sys.exit(code)
 
 
@@ -125,9 +127,10 @@ start at random, pictures are drawn. No third-party weights or pictures are in i
 {rows}
 
 The figures above are those of the packaged weights on the validation and test scenes of `make demo`
-(`lisa data synth demo`, seed 0), none of which it was trained on or chosen by: its own scenes have another seed, and
+(`lisa data synth heldout`, seed 0), none of which it was trained on or chosen by: its own scenes have another seed, and
 training starts only if no picture of the two is the same. The course of the training is measured on the validation
-scenes of that seed. The test split asks for pairs of colour and shape that no training scene shows: {held_out}.
+scenes of that seed. Each picture of the test split shows, and first asks for, a pair of colour and shape that no
+training scene shows: {held_out}.
 
 ## What it is for, and what it cannot do
 

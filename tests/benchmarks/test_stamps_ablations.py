@@ -117,7 +117,14 @@ def test_an_unknown_configuration_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("a: [", "is no YAML"), ("words", "no sections"), ("extends: b", "extends 'b', which"), ("extends: c", "'c'")],
+    [
+        ("a: [", "is no YAML"),
+        ("words", "not only sections"),
+        ("model:", "not only sections"),
+        ("model: {vlm: clip-llm}", "lacks model, data or optim"),
+        ("extends: b\noptim: {}", "extends 'b', which"),
+        ("extends: c\noptim: {}", "no configuration 'c'"),
+    ],
 )
 def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "b.yaml").write_text(text)
@@ -151,7 +158,7 @@ def test_figures_are_means_over_seeds_with_an_interval_over_pictures(tmp_path: P
     assert "| `base` | — | 0.500 (0.300 to 0.700; seeds within 0.200) |" in text and "| 0.250 | 0.100 | 12 |" in text
     assert "| `one` | `base` | 0.600 (+0.100: +0.100 to +0.100) |" in text and "| 3 |" in text
     assert "| `two` | `one` | 0.600 (+0.000: +0.000 to +0.000) |" in text, "with what it extends"
-    assert text.endswith("seeds: 0, 1; data: sha256 `0123456789ab...`; code: abc1234, def5678; not by the words: none.")
+    assert "seeds: 0, 1; data: sha256 `0123456789ab...`; code: abc1234, def5678; not by the words: " in text
     alone = ablation_table.table({"two": results["two"]}, {"two": "one"}, None, "ablations.py data --seeds 1")
     assert "| `two` | — | 0.600 (0.400 to 0.800) |" in alone
     assert alone.endswith("; made by: `ablations.py data --seeds 1`.")
@@ -162,19 +169,28 @@ def test_figures_are_means_over_seeds_with_an_interval_over_pictures(tmp_path: P
     [
         (0.6, 0.1, 0.2, 0.4, True),
         (0.3, 0.1, 0.2, 0.4, True),  # little, but by the words
-        (0.2, 0.2, 0.2, 0.4, False),  # one mask for all
+        (0.2, 0.1997, 0.1998, 0.4, False),  # one mask for all, but for chance
         (0.6, 0.1, 0.5, 0.4, False),  # knows the object without being told
         (0.6, 0.5, 0.2, 0.4, False),  # and when told another
     ],
 )
 def test_the_sentence_left_out_or_swapped_leaves_a_guess(tmp_path: Path, own, swapped, blank, largest, heeded) -> None:
     blind = {"swapped": swapped, "blank": blank, "largest_object": largest}
-    rows = [dataclasses.replace(record(number, own, 2, "a"), blind=blind) for number in range(2)]
+    rows = [
+        dataclasses.replace(record(number, own + (-1) ** number * 0.1, 2, picture), blind=blind)
+        for number, picture in enumerate("aabbccddeeef")
+    ]
+    rows.append(dataclasses.replace(rows[0], index=12, blind={"blank": 0.9, "largest_object": 0.0}))  # nothing to swap
     for split in ablation_table.SPLITS:
         write_evaluation(tmp_path / f"eval_{split}.json", {"giou": own}, rows)
     assert all(ablation_table.goes_by_words([tmp_path], split) is heeded for split in ablation_table.SPLITS)
     text = ablation_table.table({"x": [run_of(tmp_path)]}, {"x": None}, None)
     assert f"; not by the words: {'none' if heeded else '`x`'}." in text
+
+
+def test_without_guesses_nothing_is_said_to_go_by_the_words(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "eval_val.json", {"giou": 0.9}, [dataclasses.replace(record(0, 0.9, 2, "a"), blind={})])
+    assert not ablation_table.goes_by_words([tmp_path], "val")
 
 
 def test_runs_of_other_pictures_are_not_compared(tmp_path: Path) -> None:
@@ -276,7 +292,9 @@ def test_the_command_trains_evaluates_and_does_not_repeat_itself(tmp_path: Path)
     assert first.count("$ lisa train") == 4 and "| `one` |" in first
     again = run(*arguments)
     assert "$ lisa" not in again and again.splitlines()[-4:] == first.splitlines()[-4:]
-    assert json.loads((tmp_path / "out" / "one-seed1" / "config.json").read_text())["model"]["num_prompts"] == 1
+    told = json.loads((tmp_path / "out" / "one-seed1" / "config.json").read_text())
+    assert told["model"]["num_prompts"] == 1 and told["optim"]["seed"] == 1
+    assert yaml.safe_load((tmp_path / "out" / "one-seed1.yaml").read_text())["optim"]["seed"] == 1
     (tmp_path / "data" / "benchmark.json").write_text('{"sha256": "other"}')
     kept = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path)
     assert kept.returncode == 1 and "is a complete run with other settings or data" in kept.stderr

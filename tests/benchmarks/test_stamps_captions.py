@@ -38,13 +38,17 @@ def test_names_get_their_article() -> None:
     assert captions.caption({"objects": record["objects"][:1]}, names) == "A drinking glass."
 
 
-def test_what_is_missing_or_in_the_way_is_said(material: Material, tmp_path: Path) -> None:
+def test_what_is_missing_or_in_the_way_is_said(material: Material, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(DataError, match=r"run scenes\.py first"):
         captions.write(tmp_path, tmp_path / "out", material)
     record = {"split": "train", "scene": 3, "objects": [{"stamp": material.stamps[0].key, "left": 0}]}
     (tmp_path / SIDECAR).write_text(json.dumps([record]))
     with pytest.raises(DataError, match=r"scene_00003_0\.jpg: No such file"):
         captions.write(tmp_path, tmp_path / "partial", material)
+    with monkeypatch.context() as full:
+        full.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(DataError, match="full: No space left on device"):
+            captions.write(tmp_path, tmp_path / "full", material)
     (tmp_path / SIDECAR).write_text("[{")
     with pytest.raises(DataError, match="was cut off"):
         captions.write(tmp_path, tmp_path / "out", material)
