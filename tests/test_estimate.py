@@ -32,6 +32,12 @@ def settings(family: str = "smolvlm", tuning: dict | None = None, model: dict | 
     )
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """The estimate of `settings()`."""
+    return estimate(settings())
+
+
 def prepared(model, config: TrainConfig):
     apply_tuning(model, config.tuning)
     set_precision(model, config.speed.precision)
@@ -91,8 +97,7 @@ def test_what_a_step_keeps_is_what_torch_keeps(family, tuning, model, speed):
     assert told.activations == pytest.approx(really_kept(config), rel=0.1)
 
 
-def test_checkpointing_keeps_less_and_larger_batches_more():
-    plain = estimate(settings())
+def test_checkpointing_keeps_less_and_larger_batches_more(plain):
     checkpointed = estimate(settings(gradient_checkpointing=True))
     assert checkpointed.activations < 0.6 * plain.activations
     assert dataclasses.replace(checkpointed, activations=0, workspace=0, gradients=0, notes=()) == dataclasses.replace(
@@ -103,30 +108,27 @@ def test_checkpointing_keeps_less_and_larger_batches_more():
     assert estimate(twice).activations == pytest.approx(2 * plain.activations, rel=0.1)
 
 
-def test_accumulation_has_all_gradients_from_its_second_micro_step():
-    config = settings()
-    whole = dataclasses.replace(config, optim=OptimConfig(gradient_accumulation_steps=2))
-    once, more = estimate(config), estimate(whole)
+def test_accumulation_has_all_gradients_from_its_second_micro_step(plain):
+    more = estimate(dataclasses.replace(settings(), optim=OptimConfig(gradient_accumulation_steps=2)))
     assert more.gradients == pytest.approx(4 * more.trainable, rel=1e-3)
-    assert once.gradients < more.gradients and once.total < more.total
+    assert plain.gradients < more.gradients and plain.total < more.total
 
 
 def test_segmenting_takes_weights_and_little_else():
     config = settings(tuning={"vlm_use_lora": True})
-    found = estimate(config, training=False)
+    found, training = estimate(config, training=False), estimate(config)
     assert found.gradients == found.optimizer == found.trainable == 0
-    assert found.weights == estimate(config).weights
-    assert found.total < estimate(config).total
+    assert found.weights == training.weights and found.total < training.total
 
 
-def test_the_parts_and_the_total_are_in_the_record():
-    found = estimate(settings())
-    record = found.to_dict()
+def test_the_parts_and_the_total_are_in_the_record(plain):
+    record = plain.to_dict()
     assert record["total"] == sum(record[name] for name in PARTS)
     assert record["largest"] == max(PARTS, key=lambda name: record[name])
-    assert found.is_complete and any("1024 x 768" in note for note in found.notes)
+    assert plain.is_complete and any("1024 x 768" in note for note in plain.notes)
 
 
+@pytest.mark.slow
 def test_a_hub_name_needs_neither_network_nor_weights():
     """A 1.2 GB model in 16 bits, whose config comes with core."""
     config = TrainConfig(
@@ -181,10 +183,10 @@ def test_code_that_asks_for_numbers_leaves_a_lower_bound(monkeypatch):
     assert any("lower bound" in note for note in found.notes)
 
 
-def test_a_run_s_figures_do_not_depend_on_where_it_writes():
+def test_a_run_s_figures_do_not_depend_on_where_it_writes(plain):
     config = settings()
     there = dataclasses.replace(config, run=RunConfig(output_dir="/nowhere/at/all"))
-    assert estimate(there) == estimate(config)
+    assert estimate(there) == plain
     assert resolve_sources(config.model).vlm == "smolvlm"
 
 

@@ -135,6 +135,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_come_to_the_same(run_on_two_processes: Callable[[str], None]) -> None:
     run_on_two_processes(SHARED)
 

@@ -61,6 +61,12 @@ def overlaps(picture) -> list[tuple[str, str]]:
     )
 
 
+@pytest.fixture(scope="module")
+def drawn(trained) -> bytes:
+    """The trained run's picture as a file."""
+    return draw_runs([read_run(trained.folder / "run")])
+
+
 def test_the_axes_hold_the_run_s_numbers(trained):
     run = read_run(trained.folder / "run")
     records = [json.loads(line) for line in (trained.folder / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -198,8 +204,8 @@ def test_texts_neither_overlap_nor_leave_the_picture(trained, count):
     assert overlaps(figure(runs)) == []
 
 
-def test_the_picture_shows_something_in_every_panel(trained):
-    picture = Image.open(io.BytesIO(draw_runs([read_run(trained.folder / "run")])))
+def test_the_picture_shows_something_in_every_panel(drawn):
+    picture = Image.open(io.BytesIO(drawn))
     picture.load()
     assert picture.format == "PNG" and picture.width == 1560 and picture.height > 700
     pixels = np.asarray(picture.convert("RGB")).astype(int)
@@ -214,20 +220,19 @@ def test_smoothing_shows_in_the_picture(trained):
 
 
 @pytest.mark.parametrize("name", ["$x$", "_run", "100% [bold]", "图像"])
-def test_names_are_taken_as_they_are(trained, name, recwarn):
+def test_names_are_taken_as_they_are(trained, drawn, name, recwarn):
     run = read_run(trained.folder / "run")
     named = replace(run, path=run.path.with_name(name))
     (text,) = figure([named]).legends[0].get_texts()
     assert text.get_text().startswith(f"{name}: ") and not text.get_parse_math()
-    assert draw_runs([named]) != draw_runs([run])
+    assert draw_runs([named]) != drawn
     assert not recwarn.list
 
 
-def test_the_user_s_own_style_and_state_are_left_alone(trained):
+def test_the_user_s_own_style_and_state_are_left_alone(trained, drawn):
     run = read_run(trained.folder / "run")
-    plain = draw_runs([run])
     with matplotlib.rc_context({"text.usetex": True, "figure.facecolor": "black"}):
-        assert draw_runs([run]) == plain
+        assert draw_runs([run]) == drawn
         assert matplotlib.rcParams["text.usetex"] and matplotlib.rcParams["figure.facecolor"] == "black"
 
 
