@@ -1,8 +1,7 @@
 """Descriptions that are true of exactly one object of a scene, whatever an object or the photograph might be called.
 
 A name counts for an object when it surely fits; against it, every object counts that anybody might call so, hidden ones
-too, and whatever the photograph itself shows. Where a comparison is close, there is no expression. Names that might fit
-are taken by `loosely` alone, for training.
+too, and whatever the photograph itself shows. Where a comparison is close, there is no expression.
 """
 
 from __future__ import annotations
@@ -109,17 +108,6 @@ def expressions(view: View) -> Iterator[Expression]:
         yield from _by_position(view, target)
         yield from _by_size(view, target)
         yield from _by_relation(view, target)
-
-
-def loosely(view: View, target: int) -> Iterator[Expression]:
-    """By names that somebody might use for an object, where nothing else in the scene can be meant by them.
-
-    So that a listener knows what is meant, as of "the horse" where there is a donkey, and neither a horse nor anything
-    else that might be called one.
-    """
-    for name in sorted(view.things[target].words.maybe):
-        if view.called(name) == [target] and name not in view.background:
-            yield Expression("category" if name in CATEGORIES else "noun", target, (name,), name)
 
 
 def choose(

@@ -1,4 +1,4 @@
-"""Breaks the figures of an evaluation down by how the object is told and by whether its nouns were in training.
+"""Breaks the figures of an evaluation down by how the object is told and by whether the nouns were trained on.
 
     python benchmarks/stamps/kinds.py data runs/ablations/base-seed0/eval_test_unseen.json
 
@@ -40,13 +40,8 @@ class Tally:
         return f"| {kind} | {words} | {count} | {sum(self.ious) / count:.3f} | {wrong:.3f} | {listening} |"
 
 
-NOUNS = ("known", "looser", "unknown")
-"""All nouns of a sentence are those of training objects; some are names that only some would use for one, and training
-does; some are in no sentence of training."""
-
-
-def tallies(data: Path, evaluation: Path) -> dict[tuple[str, str], Tally]:
-    """By kind of expression, and which of `NOUNS` it is told by.
+def tallies(data: Path, evaluation: Path) -> dict[tuple[str, bool], Tally]:
+    """By kind of expression, and whether all nouns of the sentence are those of training objects.
 
     Args:
         data: what scenes.py wrote.
@@ -62,13 +57,12 @@ def tallies(data: Path, evaluation: Path) -> dict[tuple[str, str], Tally]:
         names = [str(identity).partition("#")[0] for identity, *_ in samples]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{evaluation} is not what `lisa eval` wrote: give its eval_SPLIT.json.") from error
-    result: dict[tuple[str, str], Tally] = defaultdict(Tally)
+    result: dict[tuple[str, bool], Tally] = defaultdict(Tally)
     for name, (_, iou, hits, pairs) in zip(names, samples):
         path = data / split / f"{name}.json"
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
-            nouns = NOUNS[0] if told["words_known"] else NOUNS[1] if told["words_heard"] else NOUNS[2]
-            tally = result[told["kind"], nouns]
+            tally = result[told["kind"], told["words_known"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is no annotation of the benchmark: give the data that was evaluated.") from error
         tally.ious.append(iou)
@@ -77,10 +71,12 @@ def tallies(data: Path, evaluation: Path) -> dict[tuple[str, str], Tally]:
     return dict(result)
 
 
-def table(found: dict[tuple[str, str], Tally]) -> str:
+def table(found: dict[tuple[str, bool], Tally]) -> str:
     """As Markdown, the kinds with known nouns first."""
     head = "| kind | nouns | masks | gIoU | IoU below 0.1 | listening |\n|---|---|---|---|---|---|"
-    rows = (found[key].row(*key) for key in sorted(found, key=lambda key: (NOUNS.index(key[1]), key)))
+    rows = (
+        found[key].row(key[0], "known" if key[1] else "unknown") for key in sorted(found, key=lambda k: (not k[1], k))
+    )
     return "\n".join([head, *rows])
 
 

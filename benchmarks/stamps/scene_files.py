@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 from catalogue import SPLITS, Material
 from compose import Scene, compose
-from expressions import Expression, choose, loosely
+from expressions import Expression, choose
 from PIL import Image
 from view import Thing, View
 
 from lisa_core.data.polygons import mask_to_polygons
 
-VERSION = 3
-"""Raised when the same seed starts to give other scenes or sentences."""
-
-_DRAWN_BY = 2
-"""Beside the seed, what scenes are drawn by: pictures, and what `val` and `test_unseen` ask, are of version 2 yet."""
+VERSION = 2
+"""Raised when the same seed starts to give other scenes."""
 
 SIDECAR = "scenes.json"
 """File of the records, a list with one scene a line; not .jsonl, which would be a dataset of its own."""
@@ -32,9 +29,6 @@ In training all are."""
 
 KINDS_EACH = 2
 """Most kinds of expressions for an object in training: features are computed once, whatever is said of a picture."""
-
-LOOSELY = 0.5
-"""How often an object is also asked for, in training, by a name that not everybody would use for it."""
 
 _SENTENCES = (
     "Please find the {}.",
@@ -69,13 +63,12 @@ def make_files(material: Material, seed: int, split: str, index: int) -> Files:
     """Compose one scene with its sentences; the same arguments give the same bytes, in any process."""
     stamps, backgrounds = material.of_split(split)
     trains = split == "train"
-    known, heard = known_words(material), heard_words(material)
-    rng = np.random.default_rng(np.random.SeedSequence([_DRAWN_BY, seed, SPLITS.index(split), index]))
+    known = known_words(material)
+    rng = np.random.default_rng(np.random.SeedSequence([VERSION, seed, SPLITS.index(split), index]))
     while True:
         scene = compose(rng, stamps, backgrounds)
-        view = view_of(scene)
         asked = len(scene.objects) if trains else int(rng.integers(2, MOST_ASKED + 1))
-        chosen = choose(rng, view, asked, known, KINDS_EACH if trains else 1)
+        chosen = choose(rng, view_of(scene), asked, known, KINDS_EACH if trains else 1)
         if len(chosen) >= 2:
             break
     buffer = io.BytesIO()
@@ -85,13 +78,9 @@ def make_files(material: Material, seed: int, split: str, index: int) -> Files:
     for said in chosen:
         is_sentence = bool(rng.random() < 0.35)
         expression = said[0]
-        if trains:
-            looser = list(loosely(view, expression.target))
-            if looser and rng.random() < LOOSELY:
-                said = [*said, looser[int(rng.integers(len(looser)))]]
-            texts = [phrase(rng, one, is_sentence, 1)[0] for one in said]
-        else:
-            texts = phrase(rng, expression, is_sentence)
+        texts = (
+            [phrase(rng, one, is_sentence, 1)[0] for one in said] if trains else phrase(rng, expression, is_sentence)
+        )
         annotation = {
             "text": list(dict.fromkeys(texts)),
             "is_sentence": is_sentence,
@@ -101,7 +90,6 @@ def make_files(material: Material, seed: int, split: str, index: int) -> Files:
             "rivals": expression.rivals,
             # The nouns only: no colour, side or size is new in any split.
             "words_known": expression.nouns <= known,
-            "words_heard": expression.nouns <= heard,
         }
         annotations.append(annotation)
     record = _record(scene, split, index, annotations)
@@ -145,12 +133,6 @@ def phrase(rng: np.random.Generator, expression: Expression, is_sentence: bool, 
 def known_words(material: Material) -> frozenset[str]:
     """Nouns that some training object is called by."""
     return frozenset(name for stamp in material.of_split("train")[0] for name in stamp.words.names)
-
-
-def heard_words(material: Material) -> frozenset[str]:
-    """Nouns that training may use, those that only some people would call a training object by among them."""
-    loose = frozenset(name for stamp in material.of_split("train")[0] for name in stamp.words.maybe)
-    return known_words(material) | loose
 
 
 def _record(scene: Scene, split: str, index: int, annotations: list[dict[str, Any]]) -> dict[str, Any]:

@@ -29,7 +29,6 @@ _SHAPES = [
     ("hammer", "brown", (110, 70, 40), [(5, 5), (40, 5), (95, 70), (80, 75)]),
 ]
 _FAMILIES = dict.fromkeys(("crow", "gull", "robin", "wren"), "bird")
-_MAYBE = {"crow": frozenset({"raven"}), "lemon": frozenset({"lime"})}
 _FAMILIES |= dict.fromkeys(("apple", "pear", "lemon", "plum"), "fruit")
 
 
@@ -55,7 +54,7 @@ def material(tmp_path_factory: pytest.TempPathFactory):
             # The second one is another shape: upside down and slightly narrower.
             shape = corners if copy == 0 else [(x * 0.8, 79 - y) for x, y in corners]
             draw_cutout(folder / key, rgb, shape)
-            words = Words((name, family), _MAYBE.get(name, frozenset()), (colour,), frozenset(), (), frozenset(), 2)
+            words = Words((name, family), frozenset(), (colour,), frozenset(), (), frozenset(), 2)
             stamps.append(Stamp(key, folder / key, family, words, may_flip=name != "saw"))
     rng = np.random.default_rng(0)
     backgrounds = []

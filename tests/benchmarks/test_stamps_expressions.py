@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from catalogue import Words
-from expressions import CATEGORIES, COLOURS, Expression, choose, expressions, loosely
+from expressions import CATEGORIES, COLOURS, Expression, choose, expressions
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from view import KINDS, Thing, View
@@ -114,15 +114,6 @@ def test_an_expression_means_one_object_however_generously_it_is_read(view: View
             meant = {i for i, thing in enumerate(view.things) if thing.words.may_be(expression.anchor_name)}
             assert meant == {expression.anchor} and expression.anchor_name not in view.background
             assert view.things[expression.anchor].shown >= 0.6
-
-
-@given(views())
-def test_a_looser_name_means_one_object_too_and_is_none_of_its_own(view: View) -> None:
-    for target, thing in enumerate(view.things):
-        for expression in loosely(view, target):
-            assert readings(view, expression) == {target} and expression.name not in view.background
-            assert expression.name in thing.words.maybe and expression.name not in thing.words.names
-            assert expression.kind == ("category" if expression.name in CATEGORIES else "noun")
 
 
 @given(views())

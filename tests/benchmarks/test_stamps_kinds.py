@@ -13,17 +13,16 @@ from lisa_core.errors import DataError
 
 @pytest.fixture
 def evaluated(tmp_path: Path) -> tuple[Path, Path]:
-    """Annotations of four objects, and what an evaluation says of them."""
+    """Annotations of three objects, and what an evaluation says of them."""
     (tmp_path / "data" / "val").mkdir(parents=True)
-    told = [("noun", True, True), ("noun", True, True), ("size", False, False), ("relation", False, True)]
-    for number, (kind, known, heard) in enumerate(told):
+    told = [("noun", True), ("noun", True), ("size", False)]
+    for number, (kind, known) in enumerate(told):
         path = tmp_path / "data" / "val" / f"scene_00000_{number}.json"
-        path.write_text(json.dumps({"kind": kind, "words_known": known, "words_heard": heard}))
+        path.write_text(json.dumps({"kind": kind, "words_known": known}))
     samples = [
         {"id": "scene_00000_0#0", "iou": 0.8, "listening_hits": 2, "listening_pairs": 2},
         {"id": "scene_00000_1#1", "iou": 0.04, "listening_hits": 1, "listening_pairs": 2},
         {"id": "scene_00000_2#0", "iou": 0.5, "listening_hits": 0, "listening_pairs": 0},
-        {"id": "scene_00000_3#0", "iou": 0.6, "listening_hits": 1, "listening_pairs": 1},
     ]
     (tmp_path / "eval_val.json").write_text(json.dumps({"split": "val", "samples": samples}))
     return tmp_path / "data", tmp_path / "eval_val.json"
@@ -31,11 +30,7 @@ def evaluated(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_each_kind_has_a_line_known_nouns_first(evaluated: tuple[Path, Path]) -> None:
     lines = kinds.table(kinds.tallies(*evaluated)).splitlines()
-    assert lines[2:] == [
-        "| noun | known | 2 | 0.420 | 0.500 | 0.750 |",
-        "| relation | looser | 1 | 0.600 | 0.000 | 1.000 |",
-        "| size | unknown | 1 | 0.500 | 0.000 | — |",
-    ]
+    assert lines[2:] == ["| noun | known | 2 | 0.420 | 0.500 | 0.750 |", "| size | unknown | 1 | 0.500 | 0.000 | — |"]
 
 
 def test_what_does_not_belong_together_is_named(evaluated: tuple[Path, Path], tmp_path: Path) -> None:
