@@ -27,19 +27,17 @@ hypothesis.settings.load_profile("lisa")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+PLUGINS = Path(__file__).parent / "fixtures" / "plugins"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def no_waiting_for_the_disk() -> Iterator[None]:
     """Bytes are written, but not waited for: that matters when the power fails, which no test tries."""
-    real = os.fsync
-    os.fsync = lambda descriptor: None
-    yield
-    os.fsync = real
-
-
-PLUGINS = Path(__file__).parent / "fixtures" / "plugins"
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 class PluginSite:

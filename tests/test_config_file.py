@@ -110,6 +110,7 @@ def test_the_detailed_preset_is_what_the_benchmark_on_photographs_has():
         ("batch_size: 3\nbatch_size: 4", "batch_size is given twice"),
         ("- 1", "must hold settings by name, not a list"),
         ("a: &x [1]\nb: *x", "references"),
+        ("{" * 1000, "cannot be read"),
         pytest.param("{" * 5000, "cannot be read", marks=pytest.mark.slow),  # PyYAML takes seconds to give up
         ("a: !!python/object/apply:os.system ['true']", "cannot be read"),
         ("3: 4", "the name 3 is no text"),

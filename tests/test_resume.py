@@ -108,7 +108,7 @@ def unbroken(scenes, tmp_path_factory) -> tuple[Path, float]:
     return out, time.monotonic() - started
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_killed_again_and_again_ends_in_the_same_bits(scenes, tmp_path, unbroken, times):
     reference, seconds = unbroken
     out, moments = tmp_path / "run", random.Random(7)

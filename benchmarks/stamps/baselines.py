@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from material import find_onnx, need_modules
 from PIL import Image
+from reading import read_annotation, read_manifest
 from rich.console import Console
 from rich.progress import track
-from scenes import MANIFEST
 
 from lisa_core.data import Example, group_by_image, open_dataset
-from lisa_core.errors import ConfigError, DataError, LisaError
+from lisa_core.errors import ConfigError, LisaError
 from lisa_core.listening import centre_blob, largest_object, listening_pairs
 from lisa_core.metrics import MetricAccumulator
 
@@ -92,7 +92,7 @@ def score(root: Path, split: str, saliency: Saliency, max_pictures: int | None =
     for group in track(groups, description=split, console=Console(stderr=True)):
         examples = [dataset.load(index) for index in group]
         masks = [example.mask for example in examples]
-        kinds = [_kind(example.sample.annotation_path) for example in examples]
+        kinds = [read_annotation(example.sample.annotation_path)[0] for example in examples]
         for name, guess in guesses(examples, saliency).items():
             hits, counted = listening_pairs([guess] * len(masks), masks)
             heard[name] += hits
@@ -112,22 +112,11 @@ def score(root: Path, split: str, saliency: Saliency, max_pictures: int | None =
     }
 
 
-def _kind(annotation: Path) -> str:
-    """The kind of expression; raises `DataError` for an annotation that scenes.py did not write."""
-    try:
-        return str(json.loads(annotation.read_text(encoding="utf-8"))["kind"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{annotation} is no annotation of the benchmark: give what scenes.py wrote.") from error
-
-
 def of_what(root: Path) -> str:
     """Version, seed and hash of the benchmark in a folder, for the line under the table."""
-    try:
-        told = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        with_what = ", ".join(f"{name} {version}" for name, version in told["written_with"].items())
-        return f"version {told['version']}, seed {told['seed']}, sha256 {told['sha256']}, written with {with_what}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{root} is not a benchmark that scenes.py wrote to its end: give its folder.") from error
+    told = read_manifest(root)
+    with_what = ", ".join(f"{name} {version}" for name, version in told["written_with"].items())
+    return f"version {told['version']}, seed {told['seed']}, sha256 {told['sha256']}, written with {with_what}"
 
 
 def main() -> None:

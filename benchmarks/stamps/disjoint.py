@@ -15,7 +15,7 @@ import hashlib
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ import PIL
 from catalogue import SPLITS, Material, load_material
 from cutout import read_cutout
 from PIL import Image
-from scene_files import SIDECAR, VERSION, make_files
+from reading import read_manifest
+from scene_files import SIDECAR, make_files
 from scenes import MANIFEST, combined_hash
 
 from lisa_core.errors import DataError, LisaError
@@ -104,13 +105,15 @@ def compare(what: str, ours: list[Print], theirs: list[Print], threshold: float)
 
 def check(out: Path, material: Material, recompose: int = 10, say: Callable[[str], None] = print) -> list[str]:
     """A line for each leak of the benchmark below `out`; raises `DataError` when it is not complete."""
-    manifest, records = read_records(out)
+    manifest = read_manifest(out)
+    records = read_records(out)
     splits = [split for split in SPLITS if split in records]
     missing = [out / split for split in splits if not (out / split).is_dir()]
     if missing:
         raise DataError(f"{missing[0]} is missing: write the benchmark again with scenes.py {out} --force.")
-    leaks = changed(out, manifest, splits) + recorded(out, records)
-    pictures = {split: _pictures(out / split) for split in splits}
+    hashes = {split: _hashes(out / split) for split in splits}
+    leaks = changed(out, manifest, hashes) + recorded(out, records)
+    pictures = {split: _pictures(hashes[split]) for split in splits}
     used = {split: {item["stamp"] for record in records[split] for item in record["objects"]} for split in splits}
     photographs = {split: {record["background"] for record in records[split]} for split in splits}
     stamps = {stamp.key: stamp for stamp in material.stamps}
@@ -145,27 +148,27 @@ def check(out: Path, material: Material, recompose: int = 10, say: Callable[[str
     return leaks
 
 
-def read_records(out: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """The manifest and the scenes' records by split."""
+def read_records(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """The scenes' records by split."""
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-        complete = bool(manifest.get("complete")) and manifest.get("version") == VERSION
-        scenes = json.loads((out / SIDECAR).read_text(encoding="utf-8")) if complete else []
+        scenes = json.loads((out / SIDECAR).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{out} is not a benchmark that scenes.py wrote ({error}): give its folder.") from error
-    if not complete:
-        raise DataError(f"{out} is unfinished or of another version than {VERSION}: write it again with --force.")
     records: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in scenes:
         records[record["split"]].append(record)
-    return manifest, dict(records)
+    return dict(records)
 
 
-def changed(out: Path, manifest: dict[str, Any], splits: Iterable[str]) -> list[str]:
-    """A line if the files are not those that `benchmark.json` has the hash of."""
-    files = (path for split in splits for path in (out / split).glob("scene_*"))
-    hashes = {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    if combined_hash(hashes) == manifest["sha256"]:
+def changed(out: Path, manifest: dict[str, Any], hashes: dict[str, dict[Path, str]]) -> list[str]:
+    """A line if the files, whose hashes are given by split, are not those that `benchmark.json` has the hash of."""
+    ours = {
+        f"{split}/{path.name}": found
+        for split, files in hashes.items()
+        for path, found in files.items()
+        if path.name.startswith("scene_")
+    }
+    if combined_hash(ours) == manifest["sha256"]:
         return []
     return [f"the files are not those whose hash {MANIFEST} has: write them again with scenes.py {out} --force"]
 
@@ -217,20 +220,16 @@ def recomposed(
     return leaks
 
 
-def _pictures(folder: Path) -> list[Print]:
-    """Every different picture of a split."""
-    seen: set[bytes] = set()
-    prints = []
-    for path in sorted(_images(folder)):
-        content = hashlib.sha256(path.read_bytes()).digest()
-        if content not in seen:
-            seen.add(content)
-            prints.append(fingerprint(f"{folder.name}/{path.name}", _rgb(path)))
-    return prints
+def _hashes(folder: Path) -> dict[Path, str]:
+    """SHA-256 of every file of a split, in the order of the names."""
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-def _images(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+def _pictures(hashes: dict[Path, str]) -> list[Print]:
+    """Every different picture of a split, of its files' hashes."""
+    images = (path for path in hashes if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    first = {hashes[path]: path for path in reversed(list(images))}
+    return [fingerprint(f"{path.parent.name}/{path.name}", _rgb(path)) for path in sorted(first.values())]
 
 
 def _rgb(path: Path) -> Image.Image:
@@ -248,11 +247,13 @@ def main() -> None:
     except LisaError as error:
         sys.exit(f"error: {error}")
     for leak in leaks:
-        print(f"LEAK: {leak}", flush=True)
+        print(f"LEAK: {leak}")
+    is_proved = options.recompose > 0 and can_recompose(read_manifest(options.out))
     if leaks:
-        sys.exit(f"not proved: {len(leaks)} of the above")
-    is_proved = options.recompose > 0 and can_recompose(read_records(options.out)[0])
-    print("the splits are disjoint" + ("" if is_proved else f", if {SIDECAR} is true: no scene was composed again"))
+        print(f"{len(leaks)} leaks")
+    else:
+        print("the splits are disjoint" + ("" if is_proved else f", if {SIDECAR} is true: no scene was composed again"))
+    sys.exit(1 if leaks else 0)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reading import read_annotation
+
 from lisa_core.errors import DataError, LisaError
 
 WRONG = 0.1
@@ -59,12 +61,7 @@ def tallies(data: Path, evaluation: Path) -> dict[tuple[str, bool], Tally]:
         raise DataError(f"{evaluation} is not what `lisa eval` wrote: give its eval_SPLIT.json.") from error
     result: dict[tuple[str, bool], Tally] = defaultdict(Tally)
     for name, (_, iou, hits, pairs) in zip(names, samples):
-        path = data / split / f"{name}.json"
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            tally = result[told["kind"], told["words_known"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no annotation of the benchmark: give the data that was evaluated.") from error
+        tally = result[read_annotation(data / split / f"{name}.json")]
         tally.ious.append(iou)
         tally.hits += hits
         tally.pairs += pairs

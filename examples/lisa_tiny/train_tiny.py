@@ -35,10 +35,8 @@ def lisa(*arguments: str) -> None:
     """Run a `lisa` command, showing it first; if it fails, it has said why, and nothing can follow it."""
     print("\n$ lisa", shlex.join(arguments), flush=True)
     code = subprocess.run([sys.executable, "-m", "lisa_core", *arguments], check=False).returncode
-    if code < 0:
-        sys.exit(f"`lisa {arguments[0]}` was ended by signal {-code}")
-    if code > 0:
-        sys.exit(code)
+    if code != 0:
+        sys.exit(code if code > 0 else f"`lisa {arguments[0]}` was ended by signal {-code}")
 
 
 def scenes(folder: Path, settings: dict[str, int]) -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""What scenes.py wrote, read back: what it says of the whole, and of one object asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scene_files import VERSION
+from scenes import MANIFEST
+
+from lisa_core.errors import DataError
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The record of a whole benchmark; raises `DataError` for none, and one unfinished or of another version."""
+    try:
+        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        is_complete = bool(manifest.get("complete")) and manifest.get("version") == VERSION
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{out} is not a benchmark that scenes.py wrote ({error}): give its folder.") from error
+    if not is_complete:
+        raise DataError(f"{out} is unfinished or of another version than {VERSION}: write it again with --force.")
+    return manifest
+
+
+def read_annotation(path: Path) -> tuple[str, bool]:
+    """The kind of expression, and whether its nouns are known; raises `DataError` for another annotation than ours."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return str(told["kind"]), bool(told["words_known"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no annotation of the benchmark: give the data that scenes.py wrote.") from error
