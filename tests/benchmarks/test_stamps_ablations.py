@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ablation_configs
 import ablation_table
 import ablations
 import pytest
@@ -20,7 +21,7 @@ from lisa_core.errors import ConfigError
 from lisa_core.evaluation_file import write_evaluation
 from lisa_core.records import SampleRecord
 
-NAMES = sorted(path.stem for path in ablations.CONFIGS.glob("*.yaml"))
+NAMES = sorted(path.stem for path in ablation_configs.CONFIGS.glob("*.yaml"))
 PLACES = (Path("/d"), Path("/w"), Path("/f"))
 
 
@@ -50,7 +51,7 @@ def run_of(folder: Path, seed: int = 0, seconds: float = 60, revision: str = "ab
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_configuration_is_one_that_train_takes(tmp_path: Path, name: str) -> None:
-    config = ablations.settings(ablations.read_config(name), *PLACES, epochs=1.0)
+    config = ablation_configs.settings(ablation_configs.read_config(name), *PLACES, epochs=1.0)
     assert config["model"]["image_encoder_model_name"].startswith("/w/dinov2")
     assert config["data"]["data"] == "/d"
     path = tmp_path / "one.yaml"
@@ -59,20 +60,20 @@ def test_each_configuration_is_one_that_train_takes(tmp_path: Path, name: str) -
 
 
 def test_the_axes_that_defaults_are_judged_by_are_there() -> None:
-    configs = {name: ablations.read_config(name)["model"] for name in NAMES}
+    configs = {name: ablation_configs.read_config(name)["model"] for name in NAMES}
     assert {model["fusion"] for model in configs.values()} == {"late", "joint"}
     assert {model.get("similarity_map", True) for model in configs.values()} == {True, False}
     assert {model.get("num_prompts", 4) for model in configs.values()} == {1, 4, 8}
     assert {model.get("sam_decoder_depth", 2) for model in configs.values()} == {1, 2, 3}
     towers = {model["image_encoder_model_name"] for model in configs.values()}
     assert {f"weights/dinov2-{side}-l8" for side in (224, 280, 336)} <= towers
-    assert ablations.read_config("lora")["tuning"]["vlm_use_lora"]
+    assert ablation_configs.read_config("lora")["tuning"]["vlm_use_lora"]
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"base"}))
 def test_each_configuration_changes_something_and_keeps_the_rest(name: str) -> None:
-    parent = yaml.safe_load((ablations.CONFIGS / f"{name}.yaml").read_text())["extends"]
-    base, other = ablations.read_config(parent), ablations.read_config(name)
+    parent = yaml.safe_load((ablation_configs.CONFIGS / f"{name}.yaml").read_text())["extends"]
+    base, other = ablation_configs.read_config(parent), ablation_configs.read_config(name)
     changed = [
         f"{section}.{key}"
         for section in {*base, *other}
@@ -83,36 +84,37 @@ def test_each_configuration_changes_something_and_keeps_the_rest(name: str) -> N
 
 
 def test_epochs_are_scaled_and_at_least_one() -> None:
-    config = ablations.read_config("base")
+    config = ablation_configs.read_config("base")
     optim = {**config["optim"], "num_epochs": 6, "map_epochs": 2}
     for epochs, expected in ((1, (6, 2)), (0.5, (3, 1)), (0.01, (1, 0))):
-        found = ablations.settings({**config, "optim": optim}, *PLACES, epochs=epochs)["optim"]
+        found = ablation_configs.settings({**config, "optim": optim}, *PLACES, epochs=epochs)["optim"]
         assert (found["num_epochs"], found["map_epochs"]) == expected
 
 
 def test_shorter_runs_still_differ() -> None:
-    shortened = {name: ablations.settings(ablations.read_config(name), *PLACES, epochs=0.5) for name in NAMES}
+    configs = {name: ablation_configs.read_config(name) for name in NAMES}
+    shortened = {name: ablation_configs.settings(config, *PLACES, epochs=0.5) for name, config in configs.items()}
     texts = {yaml.safe_dump(config, sort_keys=True): name for name, config in shortened.items()}
     assert len(texts) == len(NAMES), sorted(set(NAMES) - set(texts.values()))
 
 
 def test_fewer_sentences_are_trained_on_if_that_is_asked_for() -> None:
-    config = ablations.read_config("base")
+    config = ablation_configs.read_config("base")
     own = config["data"]["max_train_samples"]
-    assert own != 800 and ablations.settings(config, *PLACES)["data"]["max_train_samples"] == own
-    assert ablations.settings(config, *PLACES, samples=800)["data"]["max_train_samples"] == 800
+    assert own != 800 and ablation_configs.settings(config, *PLACES)["data"]["max_train_samples"] == own
+    assert ablation_configs.settings(config, *PLACES, samples=800)["data"]["max_train_samples"] == 800
 
 
 def test_a_run_beside_others_has_one_process_and_batches_as_large() -> None:
-    config = ablations.read_config("base")
+    config = ablation_configs.read_config("base")
     assert config["run"]["num_processes"] == 2
-    alone = ablations.settings(config, *PLACES, alone=True)
+    alone = ablation_configs.settings(config, *PLACES, alone=True)
     assert "num_processes" not in alone["run"] and alone["data"]["batch_size"] == 2 * config["data"]["batch_size"]
 
 
 def test_an_unknown_configuration_is_said() -> None:
     with pytest.raises(ConfigError, match=r"no configuration 'bas'.*base"):
-        ablations.read_config("bas")
+        ablation_configs.read_config("bas")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_an_unknown_configuration_is_said() -> None:
 def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "b.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said) as caught:
-        ablations.read_config("b", tmp_path)
+        ablation_configs.read_config("b", tmp_path)
     assert "\n" not in str(caught.value)
 
 
