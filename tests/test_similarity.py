@@ -104,6 +104,51 @@ def test_what_stands_beside_what_is_told_by_neighbours(aggregates: bool, least: 
     assert right >= least and (most is None or right <= most)
 
 
+def two_blobs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Grids [N,8,9,25] with two squares of one kind, farther apart than a layer sees, and the larger one's patches."""
+    grids, larger = 0.1 * torch.randn(count, 8, 9, 25), torch.zeros(count, 9, 25, dtype=torch.bool)
+    for number in range(count):
+        small = int(torch.randint(2, 6, ()))
+        sides = (small, small + 1) if number % 2 else (small + 1, small)
+        for side, left in zip(sides, (0, 25 - sides[1])):
+            top = int(torch.randint(0, 10 - side, ()))
+            grids[number, 0, top : top + side, left : left + side] = 3.0
+            larger[number, top : top + side, left : left + side] = side == max(sides)
+    return grids, larger
+
+
+@pytest.mark.parametrize(("hears", "least", "most"), [(True, 0.9, None), (False, 0.2, 0.8)])
+def test_the_larger_of_two_is_told_by_what_stands_elsewhere(hears: bool, least: float, most: float | None) -> None:
+    torch.manual_seed(0)
+    aggregation = MapAggregation(16, num_prompts=2, dim=32)
+    similarity = SimilarityMap(16, 8, dim=32, aggregation=aggregation)
+    if not hears:
+        for context in aggregation.contexts:
+            context.register_forward_hook(lambda _module, _given, told: torch.zeros_like(told))
+    optimizer = torch.optim.AdamW(similarity.parameters(), lr=1e-2)
+    prompts, content = torch.randn(1, 2, 16).expand(16, -1, -1), torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(16, 4)
+    index = torch.arange(16)
+    for _ in range(120):
+        grids, larger = two_blobs(16)
+        found = similarity(prompts, grids, index, content)[:, 0]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(found, larger.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    grids, larger = two_blobs(16)
+    found = similarity(prompts, grids, index, content)[:, 0] > 0
+    right = float(((found & larger).sum((1, 2)) / (found | larger).sum((1, 2))).mean())
+    assert right >= least and (most is None or right <= most)
+
+
+@torch.no_grad()
+def test_a_map_that_is_all_padding_is_no_nan() -> None:
+    aggregation = MapAggregation(16, num_prompts=3, dim=32)
+    torch.nn.init.normal_(aggregation.out.weight)
+    places = _places(torch.tensor([[0.0, 0.51, 1.0, 0.52]]), 8, 8)  # between two rows of cells
+    assert aggregation(torch.randn(1, 3, 16), torch.randn(1, 32, 8, 8), places).isfinite().all()
+
+
 @torch.no_grad()
 def test_a_new_aggregation_adds_nothing_and_a_grown_one_reads_all_prompts() -> None:
     torch.manual_seed(0)

@@ -49,7 +49,8 @@ class ModelConfig:
     similarity_map: bool = setting(True, "Give the decoder a supervised map of where sentence and patches agree.")
     aggregate_map: bool = setting(
         False,
-        "Convolutions of what the map compares over neighbouring patches, so that it can tell what stands beside what.",
+        "Convolutions of what the map compares over neighbouring patches, and a look at the whole picture: it can "
+        "then tell what stands beside what and which is the larger.",
     )
     map_prompt: Literal["absolute", "relative"] = setting(
         "absolute",

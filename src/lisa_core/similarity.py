@@ -70,7 +70,8 @@ class MapAggregation(nn.Module):
 
     As CAT-Seg aggregates its cost volume over space (arXiv:2303.11797), with dilated convolutions in place of windowed
     attention. A product of two vectors cannot tell "left of the saw" from "saw"; layers over the scores of several
-    words can. Padding beside the picture says nothing. The last layer starts at zero, and with it the whole.
+    words can. Each layer also hears what stands elsewhere in the picture (`MapContext`): "the larger bird" needs a
+    look at the other one. Padding beside the picture says nothing. The last layer starts at zero, and with it all.
 
     Args:
         prompt_dim: channels of the prompts.
@@ -89,6 +90,7 @@ class MapAggregation(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(width, width, kernel_size=3, padding=dilation, dilation=dilation) for dilation in (1, 2, 4)
         )
+        self.contexts = nn.ModuleList(MapContext(width) for _ in self.layers)
         self.out = nn.Conv2d(width, 1, kernel_size=1)
         for value in self.out.parameters():
             nn.init.zeros_(value)
@@ -108,9 +110,38 @@ class MapAggregation(nn.Module):
         inside = (places[:, :2].abs() <= 1).all(1, keepdim=True)
         hidden = self.scores(torch.cat([scores, places], 1)) + self.sentence(prompts.mean(1))[..., None, None]
         hidden = F.gelu(hidden) * inside
-        for layer in self.layers:
-            hidden = (hidden + F.gelu(layer(hidden))) * inside
+        for layer, context in zip(self.layers, self.contexts):
+            hidden = (hidden + F.gelu(layer(hidden) + context(hidden, places, inside))) * inside
         return self.out(hidden)
+
+
+class MapContext(nn.Module):
+    """What each patch hears of the whole picture: the places that stand out, what is there, and where that is.
+
+    A global context block (GCNet, arXiv:1904.11492) with several attention maps, each of them told its place.
+
+    Args:
+        width: channels of the map's layers.
+        heads: places attended to.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.attention = nn.Conv2d(width, heads, kernel_size=1)
+        self.told = nn.Linear(heads * (width + _PLACES), width)
+
+    def forward(self, hidden: Tensor, places: Tensor, inside: Tensor) -> Tensor:
+        """The same for all patches of a map, [M,width,1,1].
+
+        Args:
+            hidden: of the layer before, [M,width,h,w].
+            places: of the patches, [M,5,h,w].
+            inside: bool [M,1,h,w], which patches are the picture's.
+        """
+        lowest = torch.finfo(hidden.dtype).min  # not -inf: a map that is all padding would be NaN
+        weights = self.attention(hidden).masked_fill(~inside, lowest).flatten(2).softmax(-1)
+        seen = torch.cat([hidden, places], 1).flatten(2)
+        return self.told(torch.einsum("mhp,mcp->mhc", weights, seen).flatten(1))[..., None, None]
 
 
 class MapLevel(nn.Module):
