@@ -12,6 +12,7 @@ import runpy
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,21 @@ def unbroken(scenes, tmp_path_factory) -> tuple[Path, float]:
     return out, time.monotonic() - started
 
 
+@pytest.fixture(scope="module")
+def stopped(scenes, tmp_path_factory) -> Callable[..., Path]:
+    """Copies of runs that were told to stop after a step; each is trained once."""
+    made: dict[tuple, Path] = {}
+
+    def copied(out: Path, step: int, **changes) -> Path:
+        key = (step, *sorted(changes.items()))
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("stopped") / "run"
+            stop_after(scenes, made[key], step, **changes)
+        return shutil.copytree(made[key], out, symlinks=True)
+
+    return copied
+
+
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_killed_again_and_again_ends_in_the_same_bits(scenes, tmp_path, unbroken, times):
     reference, seconds = unbroken
@@ -151,10 +167,10 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(scenes, tmp_path, unbroken
 
 
 @pytest.mark.parametrize("renames", [1, 2])
-def test_a_kill_between_the_renames_of_a_second_save_loses_nothing(scenes, tmp_path, unbroken, renames):
+def test_a_kill_between_the_renames_of_a_second_save_loses_nothing(scenes, stopped, tmp_path, unbroken, renames):
     """A checkpoint that is written again is put aside first: what is cut off then is taken back."""
     out = tmp_path / "run"
-    stop_after(scenes, out, 4)
+    stopped(out, 4)
     newest = RunFolder(out).checkpoints()[-1]
     shutil.copytree(newest, newest.with_name(newest.name + ".new"))
     newest.rename(newest.with_name(newest.name + ".old"))
@@ -175,9 +191,9 @@ def test_a_step_is_saved_once(scenes, tmp_path, monkeypatch):
     assert saved == [f"step-{step:08d}" for step in range(1, 10)]
 
 
-def test_a_state_of_another_version_is_one_line(scenes, tmp_path):
+def test_a_state_of_another_version_is_one_line(scenes, stopped, tmp_path):
     out = tmp_path / "run"
-    stop_after(scenes, out, 2)
+    stopped(out, 2)
     path = RunFolder(out).checkpoints()[-1] / STATE_FOLDER / "rank_0.json"
     record = json.loads(path.read_text())
     record["facts"]["position"]["mood"] = "cheerful"
@@ -210,9 +226,9 @@ def test_augmented_pictures_come_back_whatever_the_number_of_workers(scenes, tmp
         Trainer(settings(scenes, parts, resume="auto"))
 
 
-def test_a_run_from_before_there_was_a_setting_goes_on_with_its_default(scenes, tmp_path, unbroken):
+def test_a_run_from_before_there_was_a_setting_goes_on_with_its_default(scenes, stopped, tmp_path, unbroken):
     out = tmp_path / "run"
-    stop_after(scenes, out, 2)
+    stopped(out, 2)
     path = RunFolder(out).checkpoints()[-1] / STATE_FOLDER / "rank_0.json"
     record = json.loads(path.read_text())
     del record["facts"]["config"]["augmentation"], record["facts"]["config"]["data"]["bucket"]
@@ -249,9 +265,9 @@ def test_the_newest_checkpoints_and_the_best_one_are_kept(scenes, tmp_path):
     assert json.loads((best / "lisa.json").read_text())["progress"]["val"]["giou"] >= 0
 
 
-def test_another_setting_is_refused_and_the_checkpoint_stays(scenes, tmp_path):
+def test_another_setting_is_refused_and_the_checkpoint_stays(scenes, stopped, tmp_path):
     out = tmp_path / "run"
-    stop_after(scenes, out, 2)
+    stopped(out, 2)
     before = sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*"))
     changed = settings(scenes, out, {"vlm_lora_r": 4}, resume="auto")
     with pytest.raises(ConfigError, match=r"other settings \(tuning.vlm_lora_r was 16, now 4\): repeat them"):
@@ -281,9 +297,9 @@ def test_other_data_is_refused(scenes, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["rank_0.safetensors", "rank_0.json", "../model.safetensors", "../lisa.json"])
-def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(scenes, tmp_path, name):
+def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(scenes, stopped, tmp_path, name):
     out = tmp_path / "run"
-    stop_after(scenes, out, 3, keep_last=2)
+    stopped(out, 3, keep_last=2)
     newest = RunFolder(out).checkpoints()[-1]
     broken = newest / STATE_FOLDER / name
     broken.write_bytes(broken.read_bytes()[:100])
@@ -305,9 +321,9 @@ class Trap:
         return (Path.touch, (self.path,))
 
 
-def test_no_pickle_in_a_checkpoint_is_ever_run(scenes, tmp_path):
+def test_no_pickle_in_a_checkpoint_is_ever_run(scenes, stopped, tmp_path):
     out, sign = tmp_path / "run", tmp_path / "sign"
-    stop_after(scenes, out, 2)
+    stopped(out, 2)
     newest = RunFolder(out).checkpoints()[-1]
     trap = pickle.dumps(Trap(sign))
     for folder in (newest, newest / STATE_FOLDER):
@@ -315,7 +331,7 @@ def test_no_pickle_in_a_checkpoint_is_ever_run(scenes, tmp_path):
             (folder / name).write_bytes(trap)
     Trainer(settings(scenes, out, resume="auto", keep_last=9)).run()
     assert not sign.exists()
-    stop_after(scenes, tmp_path / "other", 2)
+    stopped(tmp_path / "other", 2)
     newest = RunFolder(tmp_path / "other").checkpoints()[-1]
     for path in (newest / STATE_FOLDER).iterdir():
         path.write_bytes(trap)
