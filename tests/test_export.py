@@ -86,7 +86,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("clip-llm", "smolvlm", "llava, frozen, on SAM's features", "adapters on SAM", "SAM trained")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
+)
 def test_it_needs_neither_the_run_nor_its_base_nor_sam_s_file(name, small_run, small_vlm, place):
     family, tuning, features = CASES[name]
     sam = str(place / "sam.safetensors") if features == "sam" else None

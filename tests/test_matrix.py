@@ -116,8 +116,21 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("parts", PARTS)
-@pytest.mark.parametrize("family", ["clip-llm", "smolvlm"])
+QUICK_PARTS = {
+    "clip-llm": ("both lora", "vision alone"),
+    "smolvlm": ("vision lora", "language alone", "lora beside a trained tower", "dora", "rslora on all"),
+}
+"""Each of `PARTS` for one of the families, or for both; the others take the same steps and are slow."""
+
+
+@pytest.mark.parametrize(
+    ("family", "parts"),
+    [
+        pytest.param(family, parts, marks=() if parts in quick else pytest.mark.slow)
+        for family, quick in QUICK_PARTS.items()
+        for parts in PARTS
+    ],
+)
 def test_each_half_can_be_tuned_by_itself(scenes, tmp_path, family, parts):
     trainer = trainer_of(scenes, tmp_path / "run", family, "tiny", PARTS[parts], vlm_mixed_precision="bf16")
     tuning, vlm = trainer.config.tuning, trainer.model.vlm

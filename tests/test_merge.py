@@ -86,7 +86,12 @@ TUNINGS = {
 }
 
 
-@pytest.mark.parametrize("name", TUNINGS)
+SLOW = ("llava", "paligemma", "qwenvl", "vision alone")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TUNINGS]
+)
 def test_the_masks_and_the_words_are_those_from_before(name, small_run, small_vlm, tmp_path):
     family, tuning = TUNINGS[name]
     model = small_run(tmp_path / "run", config_of(family, small_vlm(family)), tuning)

@@ -55,8 +55,8 @@ def test_half_an_estimate_is_none(monkeypatch):
 @pytest.mark.parametrize(
     "error",
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        MemoryError(),
+        pytest.param(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), marks=pytest.mark.slow),
+        pytest.param(MemoryError(), marks=pytest.mark.slow),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to ..."),
     ],
     ids=lambda error: type(error).__name__,

@@ -219,7 +219,9 @@ def test_smoothing_shows_in_the_picture(trained):
     assert draw_runs([run], smooth=3) != draw_runs([run], smooth=1) == draw_runs([run], smooth=1)
 
 
-@pytest.mark.parametrize("name", ["$x$", "_run", "100% [bold]", "图像"])
+@pytest.mark.parametrize(
+    "name", ["$x$", *(pytest.param(name, marks=pytest.mark.slow) for name in ("_run", "100% [bold]", "图像"))]
+)
 def test_names_are_taken_as_they_are(trained, drawn, name, recwarn):
     run = read_run(trained.folder / "run")
     named = replace(run, path=run.path.with_name(name))

@@ -166,7 +166,7 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(scenes, tmp_path, unbroken
     assert same(weights(out), weights(unbroken[0])) and curve(out) == curve(unbroken[0])
 
 
-@pytest.mark.parametrize("renames", [1, 2])
+@pytest.mark.parametrize("renames", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_kill_between_the_renames_of_a_second_save_loses_nothing(scenes, stopped, tmp_path, unbroken, renames):
     """A checkpoint that is written again is put aside first: what is cut off then is taken back."""
     out = tmp_path / "run"

@@ -67,6 +67,7 @@ def test_the_grid_still_shows_the_picture(family):
         assert result.status != "failed", result
 
 
+@pytest.mark.slow
 def test_llava_next_keeps_its_tiles():
     from lisa_llava.tiny import tiny_llava_next
     from lisa_llava.vlm import Llava

@@ -28,6 +28,7 @@ def wrong(site):
     (site.folder / "lisa_wrong_vlm.py").write_text(ADAPTER)
 
 
+@pytest.mark.slow
 def test_a_wrong_adapter_is_told_what_is_wrong_and_how_to_mend_it(wrong, run_lisa, tmp_path) -> None:
     result = run_lisa("plugins", "check", "wrong", "--report", "out.json", HF_HUB_OFFLINE="1")
     assert result.returncode == 1, result.stderr
@@ -47,10 +48,9 @@ def test_a_right_one_leaves_exit_code_0_and_a_page(run_lisa, tmp_path) -> None:
     assert "clip-llm: no check failed" in page and page.count("<tr>") >= 20
 
 
-def test_what_cannot_be_checked_is_one_line(run_lisa, tmp_path) -> None:
+def test_what_cannot_be_checked_is_one_line(refusal) -> None:
     for args, line in (
         (("nobody",), "unknown VLM family 'nobody'"),
         (("clip-llm", "--report", "out.pdf"), "give a name that ends in .html or .json"),
     ):
-        result = run_lisa("plugins", "check", *args)
-        assert result.returncode == 2 and line in result.stderr and len(result.stderr.splitlines()) == 1, result.stderr
+        assert line in refusal("plugins", "check", *args)

@@ -29,6 +29,7 @@ class TestPaliGemma(VLMSuite):
         return "paligemma"
 
 
+@pytest.mark.slow
 class TestPaliGemma2(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):

@@ -26,6 +26,7 @@ class TestQwen2VL(VLMSuite):
         return "qwenvl"
 
 
+@pytest.mark.slow
 class TestQwen25VL(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):

@@ -86,6 +86,7 @@ class TestSmolVLMSplit(VLMSuite):
         return subject_of("smolvlm split")
 
 
+@pytest.mark.slow
 class TestIdefics3Split(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):
