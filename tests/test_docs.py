@@ -46,7 +46,14 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-@pytest.mark.parametrize("block", blocks(GUIDE, "python"), ids=lambda block: block.strip().splitlines()[-1][:40])
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, marks=pytest.mark.slow if "run_checks(" in block else ())
+        for block in blocks(GUIDE, "python")
+    ],
+    ids=lambda block: block.strip().splitlines()[-1][:40],
+)
 def test_the_guide_s_python_is_the_example_s_or_runs(block, tmp_path):
     if block.strip("\n") in SOURCES:
         return

@@ -80,10 +80,10 @@ def test_a_batch_of_conversations_is_that_of_the_run():
 @pytest.mark.parametrize(
     ("tuning", "model", "speed"),
     [
-        ({}, {}, {}),
+        pytest.param({}, {}, {}, marks=pytest.mark.slow),
         ({"vlm_use_lora": True}, {}, {"vlm_mixed_precision": "bf16"}),
         ({"vlm_freeze": True}, {"mask_features": "sam", "fusion": "late"}, {}),
-        ({"vlm_use_lora": True}, {}, {"attn": "eager"}),
+        pytest.param({"vlm_use_lora": True}, {}, {"attn": "eager"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -190,6 +190,6 @@ def test_a_run_s_figures_do_not_depend_on_where_it_writes(plain):
     assert resolve_sources(config.model).vlm == "smolvlm"
 
 
-@pytest.mark.parametrize("fusion", ["late", "joint"])
+@pytest.mark.parametrize("fusion", ["late", pytest.param("joint", marks=pytest.mark.slow)])
 def test_standardized_states_are_told_too(fusion):
     assert estimate(settings("clip-llm", model={"fusion": fusion, "standardize_text": True})).is_complete

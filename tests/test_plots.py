@@ -197,7 +197,7 @@ def test_a_run_that_has_logged_nothing_is_one_line(workplace):
         figure([read_run(workplace / "run")])
 
 
-@pytest.mark.parametrize("count", [1, 2, 12])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow), 12])
 def test_texts_neither_overlap_nor_leave_the_picture(trained, count):
     run = read_run(trained.folder / "run")
     runs = [replace(run, path=run.path.with_name(f"run-{k}-{'long' * 30 if k % 2 else ''}")) for k in range(count)]

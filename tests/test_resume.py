@@ -146,7 +146,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(scenes, tmp_path, un
     assert not [path for path in out.rglob("*") if path.suffix in (".new", ".old", ".gone", ".shares")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_stops_and_the_run_goes_on(scenes, tmp_path, unbroken, number, monkeypatch):
     out = tmp_path / "run"
     count = Trainer._count
@@ -296,7 +296,15 @@ def test_other_data_is_refused(scenes, tmp_path):
         Trainer(settings(data, out, resume="auto")).run()
 
 
-@pytest.mark.parametrize("name", ["rank_0.safetensors", "rank_0.json", "../model.safetensors", "../lisa.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rank_0.safetensors",
+        pytest.param("rank_0.json", marks=pytest.mark.slow),
+        pytest.param("../model.safetensors", marks=pytest.mark.slow),
+        "../lisa.json",
+    ],
+)
 def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(scenes, stopped, tmp_path, name):
     out = tmp_path / "run"
     stopped(out, 3, keep_last=2)

@@ -46,7 +46,7 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(family, marks=() if family in ("clip-llm", "smolvlm") else pytest.mark.slow) for family in FAMILIES],
+    [pytest.param(family, marks=() if family == "smolvlm" else pytest.mark.slow) for family in FAMILIES],
 )
 def test_a_skeleton_has_the_bytes_of_the_model(saved, family, mode, precision):
     model = ModelConfig(vlm=family, vlm_model_name=saved(family), sam="tiny", mask_features="sam")

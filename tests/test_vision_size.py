@@ -49,7 +49,10 @@ def test_it_is_what_interpolating_in_each_pass_gives(kind, side):
     again.load_state_dict(tower.state_dict())  # the config describes the weights
 
 
-@pytest.mark.parametrize("family", SIDES)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(family, marks=() if family in ("clip-llm", "smolvlm") else pytest.mark.slow) for family in SIDES],
+)
 def test_the_grid_still_shows_the_picture(family):
     cls, side = get_registry().load_vlm_class(family), SIDES[family]
 

@@ -35,6 +35,7 @@ def test_json_of_checkpointing_and_of_inference(invoke):
     assert set(inference) == {"estimate", "training"} and inference["estimate"]["optimizer"] == 0
 
 
+@pytest.mark.slow
 def test_settings_that_fit_are_proposed(invoke):
     result = invoke(*TINY, "--fit", "8gb")
     assert result.stdout == "fits as it is\n" and "fits" in result.stderr

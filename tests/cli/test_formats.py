@@ -36,7 +36,12 @@ def build(tmp_path: Path, name: str) -> str:
     return str(root)
 
 
-@pytest.mark.parametrize("name", WRITERS)
+QUICK = ("jsonl", "refer", "coco", "sa2va", "ade20k", "paco")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in WRITERS]
+)
 def test_every_format_trains_and_evaluates(tmp_path: Path, name: str, invoke: Callable[..., Any]) -> None:
     data, run = build(tmp_path, name), str(tmp_path / "run")
     result = invoke(*TRAIN, "--data", data, "--output-dir", run)

@@ -164,6 +164,7 @@ def test_a_family_without_a_checkpoint_is_shown_without_figures(invoke):
     assert "masks are drawn on SAM's features alone" in invoke("models", "generic").stdout
 
 
+@pytest.mark.slow
 def test_a_default_checkpoint_that_is_not_at_hand_says_why_there_are_no_figures(site, run_lisa):
     site.write(
         "lisa_echo",

@@ -85,7 +85,7 @@ def noun_phrase(text: str) -> str:
     return core.rstrip(".?").removeprefix("the ")
 
 
-@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("held_out", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_text_is_true_of_its_object_alone(held_out: bool) -> None:
     kinds: Counter[str] = Counter()
     for seed in range(250):

@@ -129,7 +129,9 @@ STYLES = {
 }
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    "style", [pytest.param(style, marks=() if style == "augmented" else pytest.mark.slow) for style in STYLES]
+)
 def test_workers_and_resuming_change_nothing(root: Path, collator: Collator, style: str) -> None:
     def load(**how) -> list[dict]:
         more = STYLES[style]

@@ -103,7 +103,7 @@ def test_sentences_of_a_picture_stand_together():
 
 
 @pytest.mark.parametrize("cls", [SentenceBatchSampler, DrawSampler])
-@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.slow), 2, 4])
 def test_the_same_sequence_after_resuming_at_any_step_and_on_more_processes(cls, world_size: int):
     """Of a step, all processes together have the same samples; one process resumes at each step of an epoch."""
     draws = 90

@@ -31,6 +31,7 @@ class TestLlava(VLMSuite):
         return "llava"
 
 
+@pytest.mark.slow
 class TestLlavaNext(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):

@@ -33,6 +33,7 @@ class TestQwen25VL(VLMSuite):
         return lambda: QwenVL(*tiny_qwen2_5())
 
 
+@pytest.mark.slow
 class TestQwen3VL(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):

@@ -93,6 +93,7 @@ class TestIdefics3Split(VLMSuite):
         return subject_of("idefics3 split")
 
 
+@pytest.mark.slow
 class TestIdefics3(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):
