@@ -200,7 +200,6 @@ def losses(folder: Path) -> list[float]:
     return [record["loss"] for record in records if record["kind"] == "step"]
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_with_the_momentum_it_had(scenes: Path, tmp_path: Path) -> None:
     Trainer(config_of(scenes, tmp_path / "whole")).run()
     config = config_of(scenes, tmp_path / "parted")

@@ -117,8 +117,9 @@ def stopped(scenes, tmp_path_factory) -> Callable[..., Path]:
     def copied(out: Path, step: int, **changes) -> Path:
         key = (step, *sorted(changes.items()))
         if key not in made:
-            made[key] = tmp_path_factory.mktemp("stopped") / "run"
-            stop_after(scenes, made[key], step, **changes)
+            folder = tmp_path_factory.mktemp("stopped") / "run"
+            stop_after(scenes, folder, step, **changes)
+            made[key] = folder
         return shutil.copytree(made[key], out, symlinks=True)
 
     return copied

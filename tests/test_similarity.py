@@ -105,7 +105,7 @@ def test_what_stands_beside_what_is_told_by_neighbours(aggregates: bool, least: 
 
 
 def two_blobs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Grids [N,8,9,25] with two squares of one kind, farther apart than a layer sees, and the larger one's patches."""
+    """Grids [N,8,9,25] with two squares of one kind, farther apart than layers see, and the larger one's patches."""
     grids, larger = 0.1 * torch.randn(count, 8, 9, 25), torch.zeros(count, 9, 25, dtype=torch.bool)
     for number in range(count):
         small = int(torch.randint(2, 6, ()))
@@ -117,7 +117,9 @@ def two_blobs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return grids, larger
 
 
-@pytest.mark.parametrize(("hears", "least", "most"), [(True, 0.9, None), (False, 0.2, 0.8)])
+@pytest.mark.parametrize(
+    ("hears", "least", "most"), [(True, 0.9, None), pytest.param(False, 0.2, 0.8, marks=pytest.mark.slow)]
+)
 def test_the_larger_of_two_is_told_by_what_stands_elsewhere(hears: bool, least: float, most: float | None) -> None:
     torch.manual_seed(0)
     aggregation = MapAggregation(16, num_prompts=2, dim=32)
@@ -139,6 +141,18 @@ def test_the_larger_of_two_is_told_by_what_stands_elsewhere(hears: bool, least: 
     found = similarity(prompts, grids, index, content)[:, 0] > 0
     right = float(((found & larger).sum((1, 2)) / (found | larger).sum((1, 2))).mean())
     assert right >= least and (most is None or right <= most)
+
+
+@torch.no_grad()
+def test_a_picture_says_the_same_with_padding_beside_it() -> None:
+    torch.manual_seed(0)
+    aggregation = MapAggregation(16, num_prompts=3, dim=32)
+    torch.nn.init.normal_(aggregation.out.weight)
+    prompts, keys, padded = torch.randn(1, 3, 16), torch.randn(1, 32, 4, 8), torch.randn(1, 32, 8, 8)
+    padded[:, :, 2:6] = keys
+    whole = aggregation(prompts, keys, _places(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 4, 8))
+    beside = aggregation(prompts, padded, _places(torch.tensor([[0.0, 0.25, 1.0, 0.75]]), 8, 8))
+    torch.testing.assert_close(beside[:, :, 2:6], whole)
 
 
 @torch.no_grad()

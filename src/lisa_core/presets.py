@@ -36,7 +36,7 @@ PRESETS: dict[str, Preset] = {
     "24gb": Preset("full precision with LoRA, one sentence at a time", _SMALL_STEPS),
     # What benchmarks/stamps/configs/base.yaml has beside sizes and rates.
     "detailed": Preset(
-        "finer outlines and a map that knows its neighbours, at some time a step",
+        "finer outlines and a map that hears of its neighbours and of the whole picture, at some time a step",
         {
             "aggregate_map": True,
             "map_prompt": "relative",

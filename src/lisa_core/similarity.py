@@ -1,4 +1,4 @@
-"""Where sentence and patches agree: the similarity map, what neighbours add to it, and what the decoder is given."""
+"""Where sentence and patches agree: the similarity map, what other patches add, and what the decoder is given."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SimilarityMap(nn.Module):
         prompt_dim: channels of the prompts.
         vision_dim: channels of the patches.
         dim: channels in which they are compared.
-        aggregation: adds to the map what neighbouring patches say, of keys of `dim` channels.
+        aggregation: adds to the map what neighbouring patches and the whole picture say, of keys of `dim` channels.
     """
 
     def __init__(
@@ -138,8 +138,9 @@ class MapContext(nn.Module):
             places: of the patches, [M,5,h,w].
             inside: bool [M,1,h,w], which patches are the picture's.
         """
-        lowest = torch.finfo(hidden.dtype).min  # not -inf: a map that is all padding would be NaN
-        weights = self.attention(hidden).masked_fill(~inside, lowest).flatten(2).softmax(-1)
+        scores = self.attention(hidden)
+        lowest = torch.finfo(scores.dtype).min  # not -inf: a map that is all padding would be NaN
+        weights = scores.masked_fill(~inside, lowest).flatten(2).softmax(-1)
         seen = torch.cat([hidden, places], 1).flatten(2)
         return self.told(torch.einsum("mhp,mcp->mhc", weights, seen).flatten(1))[..., None, None]
 
