@@ -120,7 +120,7 @@ QUICK_PARTS = {
     "clip-llm": ("both lora", "vision alone"),
     "smolvlm": ("vision lora", "language alone", "lora beside a trained tower", "dora", "rslora on all"),
 }
-"""Each of `PARTS` for one of the families, or for both; the others take the same steps and are slow."""
+"""Each of `PARTS` for one of the families; for the other one it takes the same steps and is slow."""
 
 
 @pytest.mark.parametrize(

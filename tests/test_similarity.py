@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from PIL import Image
@@ -83,37 +85,52 @@ def beside(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return grids, targets
 
 
+def learnt(
+    similarity: SimilarityMap,
+    sample: Callable[[], tuple[torch.Tensor, torch.Tensor]],
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps [N,1,h,w] of a new sample after 120 steps on others, all for one sentence; and the sample's targets."""
+    optimizer = torch.optim.AdamW(similarity.parameters(), lr=1e-2)
+    prompts, content = torch.randn(1, 2, 16), torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+
+    def maps(grids: torch.Tensor) -> torch.Tensor:
+        count = len(grids)
+        return similarity(prompts.expand(count, -1, -1), grids, torch.arange(count), content.expand(count, 4))
+
+    for _ in range(120):
+        grids, targets = sample()
+        optimizer.zero_grad()
+        loss(maps(grids), targets).backward()
+        optimizer.step()
+    grids, targets = sample()
+    return maps(grids), targets
+
+
 @pytest.mark.parametrize(("aggregates", "least", "most"), [(True, 0.9, None), (False, 0.2, 0.75)])
 def test_what_stands_beside_what_is_told_by_neighbours(aggregates: bool, least: float, most: float | None) -> None:
     torch.manual_seed(0)
     aggregation = MapAggregation(16, num_prompts=2, dim=32) if aggregates else None
     similarity = SimilarityMap(16, 8, dim=32, aggregation=aggregation)
-    optimizer = torch.optim.AdamW(similarity.parameters(), lr=1e-2)
-    prompts, content = torch.randn(1, 2, 16).expand(32, -1, -1), torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(32, 4)
-    index = torch.arange(32)
-    for _ in range(120):
-        grids, targets = beside(32)
-        found = similarity(prompts, grids, index, content).flatten(1)
-        loss = torch.nn.functional.cross_entropy(found, targets.flatten(1).argmax(1))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    grids, targets = beside(32)
-    found = similarity(prompts, grids, index, content).flatten(1).argmax(1)
-    right = float((found == targets.flatten(1).argmax(1)).float().mean())
+
+    def loss(found: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(found.flatten(1), targets.flatten(1).argmax(1))
+
+    found, targets = learnt(similarity, lambda: beside(32), loss)
+    right = float((found.flatten(1).argmax(1) == targets.flatten(1).argmax(1)).float().mean())
     assert right >= least and (most is None or right <= most)
 
 
 def two_blobs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Grids [N,8,9,25] with two squares of one kind, farther apart than layers see, and the larger one's patches."""
-    grids, larger = 0.1 * torch.randn(count, 8, 9, 25), torch.zeros(count, 9, 25, dtype=torch.bool)
+    grids, larger = 0.1 * torch.randn(count, 8, 9, 25), torch.zeros(count, 1, 9, 25)
     for number in range(count):
         small = int(torch.randint(2, 6, ()))
         sides = (small, small + 1) if number % 2 else (small + 1, small)
         for side, left in zip(sides, (0, 25 - sides[1])):
             top = int(torch.randint(0, 10 - side, ()))
             grids[number, 0, top : top + side, left : left + side] = 3.0
-            larger[number, top : top + side, left : left + side] = side == max(sides)
+            larger[number, 0, top : top + side, left : left + side] = float(side == max(sides))
     return grids, larger
 
 
@@ -127,19 +144,10 @@ def test_the_larger_of_two_is_told_by_what_stands_elsewhere(hears: bool, least: 
     if not hears:
         for context in aggregation.contexts:
             context.register_forward_hook(lambda _module, _given, told: torch.zeros_like(told))
-    optimizer = torch.optim.AdamW(similarity.parameters(), lr=1e-2)
-    prompts, content = torch.randn(1, 2, 16).expand(16, -1, -1), torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(16, 4)
-    index = torch.arange(16)
-    for _ in range(120):
-        grids, larger = two_blobs(16)
-        found = similarity(prompts, grids, index, content)[:, 0]
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(found, larger.float())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    grids, larger = two_blobs(16)
-    found = similarity(prompts, grids, index, content)[:, 0] > 0
-    right = float(((found & larger).sum((1, 2)) / (found | larger).sum((1, 2))).mean())
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    logits, targets = learnt(similarity, lambda: two_blobs(16), loss)
+    found, larger = logits > 0, targets > 0
+    right = float(((found & larger).sum((1, 2, 3)) / (found | larger).sum((1, 2, 3))).mean())
     assert right >= least and (most is None or right <= most)
 
 
