@@ -86,6 +86,7 @@ def test_fp16_gradients_that_never_become_numbers_stop_the_run(scenes, tmp_path)
         trainer.run()
 
 
+@pytest.mark.slow
 def test_a_run_of_left_out_steps_stops_all_the_same(scenes, tmp_path):
     trainer = trainer_of(scenes, tmp_path / "run", "skip")
     config = trainer.config

@@ -66,6 +66,7 @@ def really_kept(config: TrainConfig) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+@pytest.mark.slow
 def test_a_batch_of_conversations_is_that_of_the_run():
     config = settings()
     config = dataclasses.replace(config, data=DataConfig(batch_size=7, sentences_per_image=4, turns=3))
@@ -97,6 +98,7 @@ def test_what_a_step_keeps_is_what_torch_keeps(family, tuning, model, speed):
     assert told.activations == pytest.approx(really_kept(config), rel=0.1)
 
 
+@pytest.mark.slow
 def test_checkpointing_keeps_less_and_larger_batches_more(plain):
     checkpointed = estimate(settings(gradient_checkpointing=True))
     assert checkpointed.activations < 0.6 * plain.activations
@@ -145,6 +147,7 @@ def test_a_hub_name_needs_neither_network_nor_weights():
     assert found.is_complete and found.activations > 10e6
 
 
+@pytest.mark.slow
 def test_what_stays_in_the_machine_s_memory_is_told(tmp_path):
     name = get_registry().load_vlm_class("smolvlm").tiny().save_pretrained(tmp_path)
     config = settings(tuning={"vlm_freeze": True})

@@ -86,7 +86,7 @@ TUNINGS = {
 }
 
 
-SLOW = ("llava", "paligemma", "qwenvl", "vision alone")
+SLOW = ("llava", "paligemma", "qwenvl", "vision too", "vision alone")
 
 
 @pytest.mark.parametrize(

@@ -125,11 +125,11 @@ def stopped(scenes, tmp_path_factory) -> Callable[..., Path]:
     return copied
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_run_killed_again_and_again_ends_in_the_same_bits(scenes, tmp_path, unbroken, times):
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_in_the_same_bits(scenes, tmp_path, unbroken):
     reference, seconds = unbroken
     out, moments = tmp_path / "run", random.Random(7)
-    kills = 0
+    kills, times = 0, 20
     while kills < times:
         # A run that gets to its end is begun again, until enough were killed.
         if in_a_child(settings(scenes, out, resume="auto"), kill_after=moments.uniform(0.05, 0.6) * seconds) != 0:
@@ -215,6 +215,7 @@ def test_half_precision_with_a_scaler_goes_on_in_the_same_bits(scenes, tmp_path)
     assert same(weights(parts), weights(whole)) and curve(parts) == curve(whole)
 
 
+@pytest.mark.slow
 def test_augmented_pictures_come_back_whatever_the_number_of_workers(scenes, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     augmented = AugmentationConfig(augment="strong", colour=0.0)
@@ -276,6 +277,7 @@ def test_another_setting_is_refused_and_the_checkpoint_stays(scenes, stopped, tm
     assert sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_can_be_gone_on_from_though_the_best_is_a_later_one(scenes, tmp_path, unbroken):
     out = tmp_path / "run"
     Trainer(settings(scenes, out, keep_last=9)).run()
@@ -380,6 +382,7 @@ def test_auto_starts_a_run_that_is_not_there_and_a_folder_without_one_is_refused
         Trainer(settings(scenes, tmp_path / "new", resume=str(tmp_path / "nowhere")))
 
 
+@pytest.mark.slow
 def test_a_new_run_starts_from_another_s_weights(scenes, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     Trainer(settings(scenes, first)).run()

@@ -7,6 +7,7 @@ import pytest
 TINY = ("estimate", "--vlm", "smolvlm", "--vlm-model-name", "tiny", "--batch-size", "2")
 
 
+@pytest.mark.slow
 def test_the_table_has_every_part_with_and_without_checkpointing(invoke):
     result = invoke(*TINY)
     assert result.exit_code == 0, result.stderr

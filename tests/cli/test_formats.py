@@ -36,7 +36,7 @@ def build(tmp_path: Path, name: str) -> str:
     return str(root)
 
 
-QUICK = ("jsonl", "refer", "coco", "sa2va", "ade20k", "paco")
+QUICK = ("jsonl", "refer", "ade20k")
 
 
 @pytest.mark.parametrize(

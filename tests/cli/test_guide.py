@@ -77,10 +77,11 @@ FLAGS = (
 @pytest.mark.parametrize("flag", FLAGS)
 def test_each_flag_of_the_guide_is_known_in_either_spelling(invoke, flag):
     for spelling in (f"--{flag}", f"--{flag.replace('_', '-')}"):
-        said = invoke("train", "--bogus", spelling, "1").stderr
-        assert "No such option: --bogus" in said
-        said = invoke("train", spelling, "1", "--data", "absent").stderr
-        assert "No such option" not in said
+        assert "No such option" not in invoke("train", spelling, "1", "--data", "absent").stderr
+
+
+def test_a_flag_that_is_not_known_is_told(invoke):
+    assert "No such option: --bogus" in invoke("train", "--bogus", "1", "--data", "absent").stderr
 
 
 def test_only_flags_are_respelled(tmp_path: Path, refusal):

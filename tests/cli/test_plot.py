@@ -38,6 +38,7 @@ def test_several_runs_go_into_the_current_folder(workplace, invoke):
     assert not Path("run/curves.png").exists()
 
 
+@pytest.mark.slow
 def test_output_and_smoothing(workplace, invoke):
     assert invoke("plot", "run", "-o", "a.png", "--smooth", "3").exit_code == 0
     assert Path("a.png").read_bytes() == draw_runs([read_run(Path("run"))], 3)

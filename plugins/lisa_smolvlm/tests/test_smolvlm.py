@@ -80,6 +80,7 @@ class TestSmolVLM(VLMSuite):
         return "smolvlm"
 
 
+@pytest.mark.slow
 class TestSmolVLMSplit(VLMSuite):
     @pytest.fixture(scope="class")
     def adapter(self):
