@@ -175,9 +175,11 @@ def test_a_new_run_from_another_s_weights_has_their_shapes(trained, tmp_path):
     assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 4
 
 
-# What a setting of the model is changed to; None: it names the base weights, or is a part of how they are found.
+# What a setting of the model is changed to; None: it names the base weights, is a part of how they are found, or is
+# about what is made of the logits.
 CHANGED: dict[str, Any] = {
     **dict.fromkeys(("vlm", "vlm_model_name", "vlm_option", "use_vlm", "sam", "sam_checkpoint", "img_size")),
+    "mask_temperature": None,
     **dict.fromkeys(("image_encoder_model_name", "text_encoder_model_name")),
     **dict.fromkeys(("standardize_text", "aggregate_map", "fine_features", "unfold_patches", "refine_masks"), True),
     **{"fusion": "late", "mask_features": "sam", "similarity_map": False, "map_prompt": "relative"},

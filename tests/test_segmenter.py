@@ -77,28 +77,54 @@ def test_masks_have_the_picture_s_own_size(size, features):
     assert 0 <= result.score <= 1
 
 
+class Drawn(torch.nn.Module):
+    """Stands where a model does, and draws these logits [M,h,w]."""
+
+    def __init__(self, logits: torch.Tensor, mask_temperature: float | None = None) -> None:
+        super().__init__()
+        self.one = torch.nn.Parameter(torch.zeros(1))
+        self.config = ModelConfig(mask_temperature=mask_temperature)
+        self.logits = logits
+
+    def forward(self, batch, encoded):
+        count = len(self.logits)
+        return LisaOutput(self.logits, torch.arange(count) / 10, torch.arange(count), None, None, None)
+
+
+COLLATOR = SimpleNamespace(inputs=lambda *_: {})
+
+
 def test_a_mask_lies_where_it_was_drawn():
     """Half of the model's square map is the same half of a picture of any shape."""
-
-    class Halves(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def forward(self, batch, encoded):
-            logits = torch.full((3, 8, 8), -1.0)
-            logits[0, :4] = logits[2, :, 4:] = 1.0
-            return LisaOutput(logits, torch.tensor([0.1, 0.2, 0.3]), torch.arange(3), None, None, None)
-
+    logits = torch.full((3, 8, 8), -1.0)
+    logits[0, :4] = logits[2, :, 4:] = 1.0
     images = [Image.new("RGB", (64, 32)), Image.new("RGB", (16, 80))]
-    collator = SimpleNamespace(inputs=lambda *_: {})
-    drawn = predict(Halves(), collator, Pictures(images, None), ["a", "b", "c"], [1, 1, 0])
+    drawn = predict(Drawn(logits), COLLATOR, Pictures(images, None), ["a", "b", "c"], [1, 1, 0])
     upper, right = np.zeros((80, 16), bool), np.zeros((32, 64), bool)
     upper[:40] = right[:, 32:] = True
-    assert [prediction.iou for prediction in drawn] == pytest.approx([0.1, 0.2, 0.3])
+    assert [prediction.iou for prediction in drawn] == pytest.approx([0.0, 0.1, 0.2])
     assert np.array_equal(drawn[0].logits.numpy() > 0, upper)
     assert drawn[1].logits.shape == (80, 16) and not (drawn[1].logits > 0).any()
     assert np.array_equal(drawn[2].logits.numpy() > 0, right)
+
+
+def test_a_mask_in_doubt_is_cut_where_its_expected_iou_is_best_if_that_is_asked_for():
+    logits = torch.full((2, 8, 8), -9.0)
+    logits[0, :4] = -2.0
+    logits[1, :4] = 9.0
+    pictures = Pictures([Image.new("RGB", (16, 16))], None)
+    upper = np.zeros((16, 16), bool)
+    upper[:8] = True
+
+    def masks(temperature: float | None) -> list[np.ndarray]:
+        drawn = predict(Drawn(logits, temperature), COLLATOR, pictures, ["a", "b"], [0, 0])
+        return [prediction.logits.numpy() > 0 for prediction in drawn]
+
+    unsure, sure = masks(None)
+    assert not unsure.any() and np.array_equal(sure, upper)
+    unsure, sure = masks(1.0)
+    assert np.array_equal(unsure, upper) and np.array_equal(sure, upper)
+    assert masks(9.0)[0].all()
 
 
 def test_a_picture_may_be_a_file_an_image_or_an_array(segmenter, tmp_path):

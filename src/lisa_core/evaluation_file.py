@@ -63,6 +63,7 @@ def replaced(path: Path, about: dict[str, Any], records: list[SampleRecord]) -> 
         return None
     facts = [f"{key} {old.about[key]}" for key in ("checkpoint", "predictions", "data") if old.about.get(key)]
     facts += [str(old.about[key]) for key in ("protocol",) if old.about.get(key)]
+    facts += [f"mask temperature {old.about[key]}" for key in ("mask_temperature",) if old.about.get(key)]
     facts.append(f"{len(old.records)} sentences")
     if isinstance(old.about.get("giou"), float):
         facts.append(f"gIoU {old.about['giou']:.4f}")
@@ -74,7 +75,7 @@ def _sentences(records: list[SampleRecord]) -> set[tuple[str, str, int, int]]:
 
 
 def _drawn_otherwise(old: StoredEvaluation, about: dict[str, Any]) -> bool:
-    if old.about.get("protocol") != about.get("protocol"):
+    if any(old.about.get(key) != about.get(key) for key in ("protocol", "mask_temperature")):
         return True
     checkpoint, before = about.get("checkpoint"), old.about.get("checkpoint")
     # The file in a checkpoint's own folder is about that one, by whatever path it was given.

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError
+from lisa_core.mask_cut import expected_iou_cut
 from lisa_core.model import EncodedImages, LisaModel, LisaOutput
 from lisa_core.prompts import answer
 from lisa_core.vlm import Batch
@@ -33,7 +34,10 @@ class Prediction:
     """One mask."""
 
     logits: Tensor
-    """float32 [H,W] at the picture's own size, on the model's device; the mask is where they are above 0."""
+    """float32 [H,W] at the picture's own size, on the model's device; the mask is where they are above 0.
+
+    With `mask_temperature` they are shifted so that this is so.
+    """
     iou: float
     """The decoder's own estimate of the mask's IoU."""
 
@@ -90,7 +94,7 @@ def predict_answers(
     batch = collator.inputs(encoded.images, questions, answers, image_index)
     output = model(to_device(batch, _device(model)), encoded.state)
     rows: list[list[Prediction]] = [[] for _ in questions]
-    for row, prediction in _full_size(output, encoded, image_index):
+    for row, prediction in _full_size(model, output, encoded, image_index):
         rows[row].append(prediction)
     return rows
 
@@ -130,7 +134,7 @@ def predict_generated(
     output = model(model.vlm.continued(batch, ids), encoded.state)
     lengths = batch["attention_mask"].sum(1).tolist()
     replies = [Reply(_said(collator, row[length:]), []) for row, length in zip(ids, lengths)]
-    for row, prediction in _full_size(output, encoded, image_index):
+    for row, prediction in _full_size(model, output, encoded, image_index):
         replies[row].masks.append(prediction)
     return replies
 
@@ -141,10 +145,14 @@ def _said(collator: Collator, ids: Tensor) -> str:
     return tokenizer.decode([token for token in ids.tolist() if token != tokenizer.pad_token_id])
 
 
-def _full_size(output: LisaOutput, encoded: Pictures, image_index: Sequence[int]) -> Iterator[tuple[int, Prediction]]:
+def _full_size(
+    model: LisaModel, output: LisaOutput, encoded: Pictures, image_index: Sequence[int]
+) -> Iterator[tuple[int, Prediction]]:
     """Each mask at its picture's own size, with the row that it is for."""
-    rows = output.of_drawn(output.rows).tolist()
-    for row, logits, iou in zip(rows, output.mask_logits.float(), output.iou.tolist()):
+    rows, masks = output.of_drawn(output.rows).tolist(), output.mask_logits.float()
+    if model.config.mask_temperature is not None:
+        masks = masks - expected_iou_cut(masks, model.config.mask_temperature)[:, None, None]
+    for row, logits, iou in zip(rows, masks, output.iou.tolist()):
         width, height = encoded.images[image_index[row]].size
         full = F.interpolate(logits[None, None], size=(height, width), mode="bilinear", align_corners=False)
         yield row, Prediction(full[0, 0], iou)

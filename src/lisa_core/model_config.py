@@ -66,6 +66,12 @@ class ModelConfig:
     refine_masks: bool = setting(
         False, "Convolutions over each mask at the decoder's finest resolution, where neighbours hear of one another."
     )
+    mask_temperature: float | None = setting(
+        None,
+        "Cut each mask where the IoU to be expected is best, logits divided by this (1 and above), instead of at 0; "
+        "leaves no mask empty.",
+        low=1,
+    )
     standardize_text: bool = setting(
         False, "Centre and scale the channels of the sentences' hidden states, so that what tells them apart counts."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -83,6 +83,20 @@ class Segmenter:
         self.model.requires_grad_(False)
         self.model.cache = encoder_cache(self.model, fspath(folder))
         self.collator.stores = self.model.cache.pictures
+        return self
+
+    def cut_masks(self, temperature: float) -> Segmenter:
+        """Cut each mask where the IoU to be expected is best, instead of as the model was made to.
+
+        Args:
+            temperature: 1 and above; the larger, the more is painted when in doubt. See `mask_cut.expected_iou_cut`.
+
+        Raises:
+            ConfigError: if it is below 1.
+        """
+        if not temperature >= 1:
+            raise ConfigError(f"the temperature of masks is {temperature:g}, must be at least 1")
+        self.model.config = replace(self.model.config, mask_temperature=temperature)
         return self
 
     def push_to_hub(self, repo_id: str, private: bool = False, message: str | None = None) -> str:

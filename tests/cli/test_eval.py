@@ -118,6 +118,20 @@ def test_options_reach_the_evaluation(workplace, invoke):
     assert not list((workplace / "run").glob("eval_*"))
 
 
+def test_masks_are_cut_where_their_expected_iou_is_best(workplace, invoke):
+    args = ("eval", "tiny", "--data", "scenes", "--device", "cpu", "--no-boundary", "--no-blank", "-o", "figures.json")
+    painted = []
+    for temperature, option in ((None, ()), (1.0, ("--mask-temperature", "1")), (9.0, ("--mask-temperature", "9"))):
+        result = invoke(*args, *option)
+        assert result.exit_code == 0, result.stderr
+        record = json.loads(Path("figures.json").read_text())
+        assert record["mask_temperature"] == temperature
+        painted.append(sum(sample["predicted_pixels"] for sample in record["samples"]))
+        assert temperature is None or all(sample["predicted_pixels"] for sample in record["samples"])
+    assert "held another evaluation" in result.stderr and "mask temperature 1.0" in result.stderr
+    assert painted[1] != painted[0] and painted[2] > painted[1]
+
+
 def test_kept_features_give_the_same_figures(workplace, invoke, refusal):
     args = ("eval", "tiny", "--data", "scenes", "--device", "cpu", "--no-boundary", "--json", "-o", "figures.json")
     giou = []
@@ -164,6 +178,8 @@ def test_a_corrupt_sample_stops_or_is_left_out(workplace, invoke, refusal):
         ([*EVAL, "--predictions", "masks.jsonl"], "CKPT draws masks and --predictions has some: give one of them"),
         ([*MASKS, "--save-predictions", "m.jsonl"], "--save-predictions goes with CKPT"),
         ([*MASKS, "--feature-cache", "kept"], "--feature-cache goes with CKPT"),
+        ([*MASKS, "--mask-temperature", "2"], "--mask-temperature goes with CKPT"),
+        ([*EVAL, "--mask-temperature", "0.5"], "Invalid value for '--mask-temperature'"),
         ([*EVAL, "--save-predictions", "absent/m.jsonl"], "--save-predictions: the folder absent does not exist"),
         ([*EVAL, "--report", "scenes"], "--report: scenes holds something else than a report"),
         ([*EVAL, "--epsilon", "-1"], "Invalid value for '--epsilon'"),

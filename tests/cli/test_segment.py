@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from lisa_core.errors import ConfigError
 from lisa_core.segmenter import Segmenter
 
 SENTENCES = ["the red circle", "Which one is the largest?"]
@@ -51,6 +52,15 @@ def test_each_sentence_gets_a_mask_an_overlay_and_an_entry(workplace, picture, i
     ]
     lines = result.stdout.splitlines()
     assert len(lines) == 3 and all(repr(text) in line for text, line in zip(SENTENCES, lines))
+
+
+def test_masks_are_cut_where_their_expected_iou_is_best(workplace, picture, invoke, refusal):
+    args = ("segment", "run", "photo.png", *SENTENCES, "--device", "cpu")
+    assert invoke(*args, "--mask-temperature", "2").exit_code == 0
+    check_outputs(workplace, picture, Segmenter.load(workplace / "run", "cpu").cut_masks(2))
+    assert "Invalid value for '--mask-temperature'" in refusal(*args, "--mask-temperature", "0")
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        Segmenter.load(workplace / "run", "cpu").cut_masks(float("nan"))
 
 
 def test_a_photograph_is_segmented_and_shown_upright(workplace, invoke):

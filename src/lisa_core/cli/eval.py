@@ -56,6 +56,15 @@ def evaluate(
         ),
     ] = "teacher-forced",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest generated answer, in tokens.")] = 32,
+    mask_temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Cut masks where the IoU to be expected is best, logits divided by this, instead of as trained: in "
+            "doubt the more is painted, the larger it is, and no mask is empty.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sentences a step.")] = 16,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many sentences.")] = None,
     blank: Annotated[
@@ -127,6 +136,8 @@ def evaluate(
         raise ConfigError(f"Missing option '--data' {_SEE}")
     writable(output, "--output")
     writable(save_predictions, "--save-predictions")
+    if predictions is not None and mask_temperature is not None:
+        raise ConfigError("--mask-temperature goes with CKPT: the masks of --predictions are cut already")
     if predictions is not None and feature_cache is not None:
         raise ConfigError("--feature-cache goes with CKPT: the masks of --predictions need no encoder")
     if predictions is not None and save_predictions is not None:
@@ -159,6 +170,8 @@ def evaluate(
         from lisa_core.segmenter import Segmenter
 
         segmenter = Segmenter.load(checkpoint, device if processes is None else str(processes.device))
+        if mask_temperature is not None:
+            segmenter.cut_masks(mask_temperature)
         if feature_cache is not None:
             segmenter.keep_features(feature_cache)
 
@@ -206,6 +219,7 @@ def evaluate(
         "split": split,
         "phrasings": phrasings,
         "protocol": protocol if predictions is None else None,
+        "mask_temperature": segmenter.model.config.mask_temperature if predictions is None else None,
     }
     record = {**about, **result.to_dict(), "unanswered": len(result.unanswered), **summary.to_dict()}
     record["skipped"] += len(dataset.skipped)

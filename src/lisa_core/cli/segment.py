@@ -23,6 +23,15 @@ def segment(
         list[str], typer.Argument(metavar="SENTENCE...", help="What to segment; several are allowed.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("."),
+    mask_temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Cut masks where the IoU to be expected is best, logits divided by this, instead of as trained: in "
+            "doubt the more is painted, the larger it is, and no mask is empty.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Segment what a sentence names: writes a mask PNG, an overlay PNG and JSON (COCO RLE, score, box).
@@ -39,7 +48,10 @@ def segment(
     from lisa_core.segmenter import Segmenter
 
     picture = load_image(image, turned=True)
-    drawn = Segmenter.load(checkpoint, device).set_image(picture).segment_many(sentences)
+    segmenter = Segmenter.load(checkpoint, device)
+    if mask_temperature is not None:
+        segmenter.cut_masks(mask_temperature)
+    drawn = segmenter.set_image(picture).segment_many(sentences)
     report = write_outputs(output, image.stem, picture, drawn, image_path=image)
     for result in drawn:
         share = result.mask.mean()
