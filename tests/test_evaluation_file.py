@@ -90,6 +90,7 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, content, said):
             {"protocol": "generated", "phrasings": "all", "first": 9},
             "eval_val_generated_all_phrasings_first9.json",
         ),
+        ({"temperature": 2.0}, "eval_val_temperature2.json"),
     ],
 )
 def test_only_the_plain_evaluation_of_all_sentences_has_the_plain_name(options, name):

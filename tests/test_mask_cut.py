@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from lisa_core.mask_cut import expected_iou_cut
 
@@ -48,7 +49,25 @@ def test_the_softer_the_probabilities_the_more_is_painted_when_in_doubt():
     assert int((shades > 0).sum()) < painted[0] < painted[1] < painted[2]
 
 
-def test_equal_cells_are_all_taken():
-    assert (torch.zeros(1, 4, 4) > expected_iou_cut(torch.zeros(1, 4, 4))).all()
-    flat = torch.full((1, 4, 4), -20.0)
-    assert (flat > expected_iou_cut(flat)).all()
+@pytest.mark.parametrize("level", [0.0, -20.0, -120.0, 1e3])
+def test_equal_cells_are_all_taken_at_any_size(level):
+    flat = torch.full((1, 1, 8, 8), level)
+    cut = flat - expected_iou_cut(flat[0])
+    assert (functional.interpolate(cut, (17, 13), mode="bilinear") > 0).all()
+
+
+def test_neighbouring_numbers_can_be_told_apart():
+    top = torch.tensor(-120.0)
+    logits = torch.stack([top, torch.nextafter(top, torch.tensor(-torch.inf)), *torch.full((2,), -200.0)]).view(1, 2, 2)
+    assert (logits > expected_iou_cut(logits)).any()
+
+
+def test_what_is_no_number_costs_its_own_cell_alone():
+    logits = torch.full((1, 4, 4), -5.0)
+    logits[0, :2] = 4.0
+    expected = expected_iou_cut(logits) > -1
+    logits[0, 3, 3], logits[0, 3, 2], logits[0, 0, 0] = torch.nan, -torch.inf, torch.inf
+    cut = expected_iou_cut(logits, 9.0)
+    assert expected.all() and torch.isfinite(cut).all()
+    assert (logits[0, :2] > expected_iou_cut(logits)).all() and not logits[0, 3, 2:].gt(cut).any()
+    assert torch.isfinite(expected_iou_cut(torch.full((1, 2, 2), torch.nan))).all()

@@ -118,9 +118,9 @@ PARTS = {
 
 QUICK_PARTS = {
     "clip-llm": ("both lora", "vision alone"),
-    "smolvlm": ("lora beside a trained tower", "dora"),
+    "smolvlm": ("lora beside a trained tower", "dora", "rslora on all"),
 }
-"""One of a kind for each of the families; the others take the same steps and are slow."""
+"""Those of `PARTS` that are quick tests for a family; the others take steps that these take, too, and are slow."""
 
 
 @pytest.mark.parametrize(

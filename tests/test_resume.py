@@ -382,7 +382,6 @@ def test_auto_starts_a_run_that_is_not_there_and_a_folder_without_one_is_refused
         Trainer(settings(scenes, tmp_path / "new", resume=str(tmp_path / "nowhere")))
 
 
-@pytest.mark.slow
 def test_a_new_run_starts_from_another_s_weights(scenes, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     Trainer(settings(scenes, first)).run()

@@ -31,6 +31,7 @@ def evaluation_path(
     protocol: str | None = "teacher-forced",
     phrasings: str = "first",
     first: int | None = None,
+    temperature: float | None = None,
 ) -> Path:
     """Where the evaluation of a run or checkpoint on a split is.
 
@@ -40,12 +41,14 @@ def evaluation_path(
         protocol: of `Protocol`; None for masks of a file.
         phrasings: which sentences of a target.
         first: how many sentences, if not all.
+        temperature: that masks were cut with, if not as the model cuts them by itself.
     """
     parts = [
         f"eval_{split.replace('/', '_')}",
         *([] if protocol in (None, "teacher-forced") else [protocol]),
         *([] if phrasings == "first" else [f"{phrasings}_phrasings"]),
         *([] if first is None else [f"first{first}"]),
+        *([] if temperature is None else [f"temperature{temperature:g}"]),
     ]
     return folder / f"{'_'.join(parts)}.json"
 
@@ -63,7 +66,8 @@ def replaced(path: Path, about: dict[str, Any], records: list[SampleRecord]) -> 
         return None
     facts = [f"{key} {old.about[key]}" for key in ("checkpoint", "predictions", "data") if old.about.get(key)]
     facts += [str(old.about[key]) for key in ("protocol",) if old.about.get(key)]
-    facts += [f"mask temperature {old.about[key]}" for key in ("mask_temperature",) if old.about.get(key)]
+    if old.about.get("mask_temperature"):
+        facts.append(f"mask temperature {old.about['mask_temperature']:g}")
     facts.append(f"{len(old.records)} sentences")
     if isinstance(old.about.get("giou"), float):
         facts.append(f"gIoU {old.about['giou']:.4f}")

@@ -36,7 +36,7 @@ class Prediction:
     logits: Tensor
     """float32 [H,W] at the picture's own size, on the model's device; the mask is where they are above 0.
 
-    With `mask_temperature` they are shifted so that this is so.
+    With `mask_temperature` they are less `expected_iou_cut`, so that this is so.
     """
     iou: float
     """The decoder's own estimate of the mask's IoU."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_SURE = 1e4
+"""Logits beyond this are as sure as that, infinite ones too; one that is no number is surely not in the mask."""
+
 
 def expected_iou_cut(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """The logit above which cells make the mask whose expected IoU is highest.
@@ -17,12 +20,13 @@ def expected_iou_cut(logits: Tensor, temperature: float = 1.0) -> Tensor:
     Args:
         logits: of M masks over cells of one size, float [M,h,w].
         temperature: what logits are divided by before they are probabilities (Guo et al., arXiv:1706.04599, section
-            4.2); above 1 for a model that is surer than it should be.
+            4.2), above 0; above 1 for a model that is surer than it should be.
 
     Returns:
-        float [M], below the highest logit of each mask, so that no mask is empty.
+        float32 [M], below the highest logit of each mask: at least one of its cells is in the mask.
     """
-    ordered = logits.flatten(1).sort(dim=1, descending=True).values
+    finite = logits.flatten(1).float().nan_to_num(nan=-_SURE).clamp(-_SURE, _SURE)
+    ordered = finite.sort(dim=1, descending=True).values
     probability = (ordered / temperature).sigmoid()
     overlap = probability.cumsum(1)
     size = torch.arange(1, ordered.shape[1] + 1, device=logits.device)
@@ -30,5 +34,5 @@ def expected_iou_cut(logits: Tensor, temperature: float = 1.0) -> Tensor:
     last = (overlap / union).argmax(1, keepdim=True)
     following = (last + 1).clamp(max=ordered.shape[1] - 1)
     taken, left = ordered.gather(1, last)[:, 0], ordered.gather(1, following)[:, 0]
-    just_below = torch.nextafter(taken, torch.full_like(taken, -torch.inf))
-    return torch.where(left < taken, (taken + left) / 2, just_below)
+    # Below what is taken by more than rounding, also after masks were brought to another size.
+    return torch.minimum((taken + left) / 2, taken - 1e-6 * taken.abs().clamp(min=1))

@@ -68,8 +68,8 @@ class ModelConfig:
     )
     mask_temperature: float | None = setting(
         None,
-        "Cut each mask where the IoU to be expected is best, logits divided by this (1 and above), instead of at 0; "
-        "leaves no mask empty.",
+        "Cut each mask where the IoU to be expected is best, logits divided by this (1 and above), instead of at 0: in "
+        "doubt the more is painted, the larger it is, and something always is.",
         low=1,
     )
     standardize_text: bool = setting(

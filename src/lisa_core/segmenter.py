@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
@@ -33,7 +34,7 @@ class Segmentation:
     mask: np.ndarray
     """bool [H,W], at the picture's own size."""
     logits: np.ndarray
-    """float32 [H,W]; the mask is where they are above 0."""
+    """float32 [H,W]; the mask is where they are above 0 (shifted by their cut, if masks are not cut at 0)."""
     score: float
     """The decoder's own estimate of the mask's IoU, 0..1."""
 
@@ -85,17 +86,20 @@ class Segmenter:
         self.collator.stores = self.model.cache.pictures
         return self
 
-    def cut_masks(self, temperature: float) -> Segmenter:
+    def cut_masks(self, temperature: float | None) -> Segmenter:
         """Cut each mask where the IoU to be expected is best, instead of as the model was made to.
 
+        It is about what this object draws from now on; what `push_to_hub` uploads stays as it was.
+
         Args:
-            temperature: 1 and above; the larger, the more is painted when in doubt. See `mask_cut.expected_iou_cut`.
+            temperature: 1 and above; the larger, the more is painted when in doubt (`mask_cut.expected_iou_cut`).
+                None: cut at logit 0.
 
         Raises:
-            ConfigError: if it is below 1.
+            ConfigError: if it is below 1 or not finite.
         """
-        if not temperature >= 1:
-            raise ConfigError(f"the temperature of masks is {temperature:g}, must be at least 1")
+        if temperature is not None and not 1 <= temperature < math.inf:
+            raise ConfigError(f"the temperature of masks is {temperature:g}, must be a finite number of at least 1")
         self.model.config = replace(self.model.config, mask_temperature=temperature)
         return self
 

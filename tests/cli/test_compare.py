@@ -112,6 +112,10 @@ def test_two_protocols_are_pointed_out(place, invoke):
     line = "A was evaluated generated, B teacher-forced: that is part of the difference"
     assert result.stderr == f"note: {line}\nwritten to c.html\n"
     assert line in Path("c.html").read_text()
+    cut = {"protocol": "teacher-forced", "mask_temperature": 2.0}
+    write_evaluation(Path("a/eval_val.json"), cut, stored.records)
+    said = "A was evaluated teacher-forced with mask temperature 2, B teacher-forced: that is part"
+    assert said in invoke("compare", "a", "b").stderr
     write_evaluation(Path("a/eval_val.json"), {}, [replace(stored.records[0], text="it"), *stored.records[1:]])
     assert "has another sentence or truth in A than in B" in invoke("compare", "a", "b").stderr
 

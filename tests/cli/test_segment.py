@@ -59,8 +59,13 @@ def test_masks_are_cut_where_their_expected_iou_is_best(workplace, picture, invo
     assert invoke(*args, "--mask-temperature", "2").exit_code == 0
     check_outputs(workplace, picture, Segmenter.load(workplace / "run", "cpu").cut_masks(2))
     assert "Invalid value for '--mask-temperature'" in refusal(*args, "--mask-temperature", "0")
-    with pytest.raises(ConfigError, match="must be at least 1"):
-        Segmenter.load(workplace / "run", "cpu").cut_masks(float("nan"))
+    assert "the temperature of masks is inf, must be a finite number" in refusal(*args, "--mask-temperature", "inf")
+    segmenter = Segmenter.load(workplace / "run", "cpu")
+    with pytest.raises(ConfigError, match="is nan, must be a finite number of at least 1"):
+        segmenter.cut_masks(float("nan"))
+    plain = segmenter.set_image(picture).segment("it").logits
+    assert not np.array_equal(segmenter.cut_masks(5).segment("it").logits, plain)
+    assert np.array_equal(segmenter.cut_masks(None).segment("it").logits, plain)
 
 
 def test_a_photograph_is_segmented_and_shown_upright(workplace, invoke):

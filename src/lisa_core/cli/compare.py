@@ -106,7 +106,9 @@ def _read(
         from lisa_core.evaluation_file import read_evaluation
 
         stored = read_evaluation(path.expanduser(), split)
-        return stored.records, None, stored.about.get("protocol") or "from a file of masks"
+        drawn = stored.about.get("protocol") or "from a file of masks"
+        cut = stored.about.get("mask_temperature")
+        return stored.records, None, drawn if cut is None else f"{drawn} with mask temperature {cut:g}"
     if dataset is None:
         raise ConfigError(f"{path} holds masks, so the truth is needed too: give --data and --split")
     from lisa_core.predictions import read_predictions

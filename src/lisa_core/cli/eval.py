@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lisa_core.cli.files import writable
+from lisa_core.cli.masks import MaskTemperature
 from lisa_core.config import existing_data
 from lisa_core.errors import ConfigError
 from lisa_core.formats import AUTO
@@ -56,15 +57,7 @@ def evaluate(
         ),
     ] = "teacher-forced",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest generated answer, in tokens.")] = 32,
-    mask_temperature: Annotated[
-        float | None,
-        typer.Option(
-            min=1,
-            help="Cut masks where the IoU to be expected is best, logits divided by this, instead of as trained: in "
-            "doubt the more is painted, the larger it is, and no mask is empty.",
-            show_default=False,
-        ),
-    ] = None,
+    mask_temperature: MaskTemperature = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sentences a step.")] = 16,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many sentences.")] = None,
     blank: Annotated[
@@ -109,8 +102,8 @@ def evaluate(
             "--output",
             "-o",
             help="Where to write the JSON; default: CKPT/eval_SPLIT.json (right here for tiny and models of the hub), "
-            "for X.jsonl: X.eval_SPLIT.json; with --protocol generated, --phrasings all or --max-samples N, these are "
-            "in the name, too.",
+            "for X.jsonl: X.eval_SPLIT.json; with --protocol generated, --phrasings all, --max-samples N or "
+            "--mask-temperature T, these are in the name, too.",
         ),
     ] = None,
     as_json: Annotated[
@@ -226,11 +219,12 @@ def evaluate(
     if as_json:
         print(json.dumps(record))
     else:
-        drawn_by = f"{predictions}" if predictions is not None else f"{checkpoint} ({protocol})"
+        cut = "" if mask_temperature is None else f", mask temperature {mask_temperature:g}"
+        drawn_by = f"{predictions}" if predictions is not None else f"{checkpoint} ({protocol}{cut})"
         print_table(summary, f"{drawn_by} on {data}, split {split}", result.pairs)
     # After printing: figures that took hours are not lost to a folder that cannot be written.
     first = max_samples if max_samples is not None and max_samples < len(dataset.samples) else None
-    path = output or _default_output(checkpoint, predictions, split, protocol, phrasings, first)
+    path = output or _default_output(checkpoint, predictions, split, protocol, phrasings, first, mask_temperature)
 
     def write_figures() -> Path:
         lost = replaced(path, record, result.records)
@@ -270,6 +264,7 @@ def _default_output(
     protocol: str = "teacher-forced",
     phrasings: str = "first",
     first: int | None = None,
+    temperature: float | None = None,
 ) -> Path:
     """Beside what was evaluated; right here for a model of the hub."""
     from lisa_core.evaluation_file import evaluation_path
@@ -278,7 +273,7 @@ def _default_output(
         name = evaluation_path(Path(), split, None, phrasings, first).name
         return predictions.with_name(f"{predictions.stem}.{name}")
     folder = Path(str(checkpoint)).expanduser()
-    return evaluation_path(folder if folder.is_dir() else Path(), split, protocol, phrasings, first)
+    return evaluation_path(folder if folder.is_dir() else Path(), split, protocol, phrasings, first, temperature)
 
 
 def _scored(dataset: SegmentationDataset, predictions: Path, options: dict[str, Any]) -> EvaluationResult:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lisa_core.cli.masks import MaskTemperature
 from lisa_core.errors import DataError
 
 
@@ -23,15 +24,7 @@ def segment(
         list[str], typer.Argument(metavar="SENTENCE...", help="What to segment; several are allowed.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("."),
-    mask_temperature: Annotated[
-        float | None,
-        typer.Option(
-            min=1,
-            help="Cut masks where the IoU to be expected is best, logits divided by this, instead of as trained: in "
-            "doubt the more is painted, the larger it is, and no mask is empty.",
-            show_default=False,
-        ),
-    ] = None,
+    mask_temperature: MaskTemperature = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Segment what a sentence names: writes a mask PNG, an overlay PNG and JSON (COCO RLE, score, box).

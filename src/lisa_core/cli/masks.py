@@ -1,0 +1,17 @@
+"""The option that commands which draw masks have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+MaskTemperature = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        help="Cut masks where the IoU to be expected is best, logits divided by this, instead of as trained: in "
+        "doubt the more is painted, the larger it is, and something always is.",
+        show_default=False,
+    ),
+]
