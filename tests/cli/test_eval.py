@@ -128,7 +128,7 @@ def test_masks_are_cut_where_their_expected_iou_is_best(workplace, invoke):
         assert record["mask_temperature"] == temperature
         painted.append(sum(sample["predicted_pixels"] for sample in record["samples"]))
         assert temperature is None or all(sample["predicted_pixels"] for sample in record["samples"])
-    assert "held another evaluation" in result.stderr and "mask temperature 1.0" in result.stderr
+    assert "held another evaluation" in result.stderr and "mask temperature 1," in result.stderr
     assert painted[1] != painted[0] and painted[2] > painted[1]
 
 
