@@ -125,19 +125,22 @@ def stopped(scenes, tmp_path_factory) -> Callable[..., Path]:
     return copied
 
 
+KILLS = 20
+
+
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_in_the_same_bits(scenes, tmp_path, unbroken):
     reference, seconds = unbroken
     out, moments = tmp_path / "run", random.Random(7)
-    kills, times = 0, 20
-    while kills < times:
+    kills = 0
+    while kills < KILLS:
         # A run that gets to its end is begun again, until enough were killed.
         if in_a_child(settings(scenes, out, resume="auto"), kill_after=moments.uniform(0.05, 0.6) * seconds) != 0:
             kills += 1
         folder = RunFolder(out)
         for checkpoint in [*folder.checkpoints(), *(out / name for name in ("best", "last") if (out / name).exists())]:
             load_checkpoint(checkpoint)
-        if kills < times and len(folder.checkpoints()) and folder.checkpoints()[-1].name == "step-00000009":
+        if kills < KILLS and len(folder.checkpoints()) and folder.checkpoints()[-1].name == "step-00000009":
             assert in_a_child(settings(scenes, out, resume="auto")) == 0
             assert same(weights(out), weights(reference)) and curve(out) == curve(reference)
             shutil.rmtree(out)

@@ -88,7 +88,7 @@ class Drawn(torch.nn.Module):
 
     def forward(self, batch, encoded):
         count = len(self.logits)
-        return LisaOutput(self.logits, torch.arange(count) / 10, torch.arange(count), None, None, None)
+        return LisaOutput(self.logits, torch.arange(1, count + 1) / 10, torch.arange(count), None, None, None)
 
 
 COLLATOR = SimpleNamespace(inputs=lambda *_: {})
@@ -102,7 +102,7 @@ def test_a_mask_lies_where_it_was_drawn():
     drawn = predict(Drawn(logits), COLLATOR, Pictures(images, None), ["a", "b", "c"], [1, 1, 0])
     upper, right = np.zeros((80, 16), bool), np.zeros((32, 64), bool)
     upper[:40] = right[:, 32:] = True
-    assert [prediction.iou for prediction in drawn] == pytest.approx([0.0, 0.1, 0.2])
+    assert [prediction.iou for prediction in drawn] == pytest.approx([0.1, 0.2, 0.3])
     assert np.array_equal(drawn[0].logits.numpy() > 0, upper)
     assert drawn[1].logits.shape == (80, 16) and not (drawn[1].logits > 0).any()
     assert np.array_equal(drawn[2].logits.numpy() > 0, right)

@@ -65,13 +65,17 @@ def replaced(path: Path, about: dict[str, Any], records: list[SampleRecord]) -> 
     if old is None or (_sentences(old.records) == _sentences(records) and not _drawn_otherwise(old, about)):
         return None
     facts = [f"{key} {old.about[key]}" for key in ("checkpoint", "predictions", "data") if old.about.get(key)]
-    facts += [str(old.about[key]) for key in ("protocol",) if old.about.get(key)]
-    if old.about.get("mask_temperature"):
-        facts.append(f"mask temperature {old.about['mask_temperature']:g}")
+    facts += filter(None, [how_drawn(old.about)])
     facts.append(f"{len(old.records)} sentences")
     if isinstance(old.about.get("giou"), float):
         facts.append(f"gIoU {old.about['giou']:.4f}")
     return f"another evaluation ({', '.join(facts)})"
+
+
+def how_drawn(about: dict[str, Any]) -> str | None:
+    """By which protocol, and how masks were cut if not at logit 0; None: nobody drew, they are those of a file."""
+    protocol, temperature = about.get("protocol"), about.get("mask_temperature")
+    return protocol if temperature is None else f"{protocol} with mask temperature {temperature:g}"
 
 
 def _sentences(records: list[SampleRecord]) -> set[tuple[str, str, int, int]]:

@@ -69,7 +69,7 @@ class ModelConfig:
     mask_temperature: float | None = setting(
         None,
         "Cut each mask where the IoU to be expected is best, logits divided by this (1 and above), instead of at 0: in "
-        "doubt the more is painted, the larger it is, and something always is.",
+        "doubt the more is painted, the larger it is.",
         low=1,
     )
     standardize_text: bool = setting(

@@ -103,12 +103,10 @@ def _read(
 ) -> tuple[list[SampleRecord], dict[str, SavedMask] | None, str]:
     """The sentences of one side, its masks if they are at hand, and how they were drawn."""
     if path.suffix != ".jsonl":
-        from lisa_core.evaluation_file import read_evaluation
+        from lisa_core.evaluation_file import how_drawn, read_evaluation
 
         stored = read_evaluation(path.expanduser(), split)
-        drawn = stored.about.get("protocol") or "from a file of masks"
-        cut = stored.about.get("mask_temperature")
-        return stored.records, None, drawn if cut is None else f"{drawn} with mask temperature {cut:g}"
+        return stored.records, None, how_drawn(stored.about) or "from a file of masks"
     if dataset is None:
         raise ConfigError(f"{path} holds masks, so the truth is needed too: give --data and --split")
     from lisa_core.predictions import read_predictions

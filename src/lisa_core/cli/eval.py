@@ -150,7 +150,7 @@ def evaluate(
 
     from lisa_core.cli.eval_table import print_table
     from lisa_core.data.sources import open_evaluated
-    from lisa_core.evaluation_file import replaced, write_evaluation
+    from lisa_core.evaluation_file import how_drawn, replaced, write_evaluation
     from lisa_core.summary import Settings, summarize
 
     processes: Processes | None = None
@@ -219,8 +219,7 @@ def evaluate(
     if as_json:
         print(json.dumps(record))
     else:
-        cut = "" if mask_temperature is None else f", mask temperature {mask_temperature:g}"
-        drawn_by = f"{predictions}" if predictions is not None else f"{checkpoint} ({protocol}{cut})"
+        drawn_by = f"{predictions}" if predictions is not None else f"{checkpoint} ({how_drawn(about)})"
         print_table(summary, f"{drawn_by} on {data}, split {split}", result.pairs)
     # After printing: figures that took hours are not lost to a folder that cannot be written.
     first = max_samples if max_samples is not None and max_samples < len(dataset.samples) else None

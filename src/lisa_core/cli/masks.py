@@ -11,7 +11,7 @@ MaskTemperature = Annotated[
     typer.Option(
         min=1,
         help="Cut masks where the IoU to be expected is best, logits divided by this, instead of as trained: in "
-        "doubt the more is painted, the larger it is, and something always is.",
+        "doubt the more is painted, the larger it is.",
         show_default=False,
     ),
 ]
