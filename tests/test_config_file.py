@@ -171,6 +171,8 @@ def test_a_new_run_from_another_s_weights_has_their_shapes(trained, tmp_path):
     meta = tmp_path / "lisa.json"
     meta.write_text((path / "lisa.json").read_text().replace('"num_prompts": 4', '"num_prompts": 7'))
     assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 7
+    meta.write_text((path / "lisa.json").read_text().replace('"mask_temperature": null', '"mask_temperature": 2.0'))
+    assert resolve({"init_from": str(tmp_path)}).config.model.mask_temperature == 2  # its masks were chosen with it
     meta.write_text("[" * 100_000)
     assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 4
 

@@ -65,10 +65,10 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
     layers.append(("flag", flags))
     start = next((layer["init_from"] for _, layer in reversed(layers) if layer.get("init_from")), None)
     if isinstance(start, str):
-        shapes = _shapes_of(model_folder(start))
+        kept = _kept_of(model_folder(start))
         if any(layer.get(name) for _, layer in layers for name in _BASES):
-            shapes = {name: value for name, value in shapes.items() if name not in ("vlm", "vlm_model_name")}
-        layers.insert(0, (start, shapes))
+            kept = {name: value for name, value in kept.items() if name not in ("vlm", "vlm_model_name")}
+        layers.insert(0, (start, kept))
     values: dict[str, Any] = {}
     origins = dict.fromkeys(FIELD_SECTION, "default")
     for origin, layer in layers:
@@ -96,6 +96,8 @@ _SHAPES = (
     "sam_decoder_depth",
     "img_size",
 )
+_USE = ("mask_temperature",)
+"""What a checkpoint's weights are best used with, whatever their shapes."""
 _BASES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name")
 _OF_A_START = ("resume", "init_from", "overwrite")
 
@@ -109,13 +111,13 @@ def _run_of(path: Path) -> Path:
     raise ConfigError(f"--resume {path}: there is no run with a {CONFIG_FILE}: give a run's folder, or `auto`")
 
 
-def _shapes_of(path: Path) -> dict[str, Any]:
-    """What decides the shapes of a checkpoint's weights; empty for what is no checkpoint, which its reader tells."""
+def _kept_of(path: Path) -> dict[str, Any]:
+    """What a new run from a checkpoint's weights keeps; empty for what is no checkpoint, which its reader tells."""
     for folder in (path, path / BEST, path / LAST):
         try:
             meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
             model = meta["model"]
-            found = {name: model[name] for name in _SHAPES if name in model}
+            found = {name: model[name] for name in (*_SHAPES, *_USE) if name in model}
             if model["vlm_model_name"] == TINY or meta.get("from_scratch") is True:
                 found |= {"vlm": model["vlm"], "vlm_model_name": TINY}
             # `auto` follows the name of the VLM, which is another one in the new run.
