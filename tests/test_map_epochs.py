@@ -83,6 +83,25 @@ def test_settings_that_leave_nothing_to_do_are_refused(scenes, tmp_path):
         config_of(scenes, tmp_path / "run", similarity_map=False).validate()
 
 
+@pytest.mark.parametrize(
+    ("optim", "shares"),
+    [
+        ({"map_epochs": 1}, [0.2, 0.2]),
+        ({"map_epochs": 1, "decoder_feature_dropout": 0.4}, [0.2, 0.4]),
+        ({"map_epochs": 1, "decoder_feature_dropout": 0.0}, [0.2, 0.0]),
+        ({"decoder_feature_dropout": 0.4}, [0.2, 0.2]),  # no map comes first
+    ],
+)
+def test_the_decoder_may_meet_a_less_sure_map(scenes, tmp_path, optim, shares):
+    config = config_of(scenes, tmp_path / "run", fusion="late")
+    config = dataclasses.replace(config, optim=OptimConfig(num_epochs=2, feature_dropout=0.2, **optim))
+    trainer = Trainer(config)
+    seen = []
+    trainer._train = lambda *args: seen.append(trainer.model.feature_dropout)  # type: ignore[method-assign]
+    trainer.run()
+    assert seen == shares
+
+
 @pytest.mark.parametrize("similarity_map", [True, False])
 @torch.no_grad()
 def test_what_is_drawn_on_is_whole_where_a_map_finds_things(similarity_map):

@@ -149,6 +149,13 @@ class OptimConfig:
         low=0,
         high=0.9,
     )
+    decoder_feature_dropout: float | None = setting(
+        None,
+        "That share after --map-epochs; default: the same. With more, the mask decoder meets maps that are as unsure "
+        "as those of what has not been trained on.",
+        low=0,
+        high=0.9,
+    )
     warmup_ratio: float = setting(0.05, "Share of all steps over which the rate rises to its peak.", low=0, high=1)
     lr_schedule: Literal["cosine", "linear", "constant_with_warmup"] = setting(
         "cosine", "How the rate falls after that."
@@ -173,6 +180,12 @@ class OptimConfig:
         "stop", "A loss that is not finite: stop and name the samples, or name them and leave the step out."
     )
     seed: int = setting(0, "Seed of everything random.", low=0, high=2**32 - 1)
+
+    def dropout_of(self, epoch: int) -> float:
+        """The share of channels dropped in an epoch, from 1 on."""
+        draws_by_a_map = 0 < self.map_epochs < epoch
+        share = self.decoder_feature_dropout if draws_by_a_map else None
+        return self.feature_dropout if share is None else share
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,6 @@ class Trainer:
         if config.speed.feature_cache is not None:
             self.model.cache = encoder_cache(self.model, config.speed.feature_cache)
         stores = self.model.cache.pictures
-        self.model.feature_dropout = config.optim.feature_dropout
         size, turns = sam_size(config.model), config.data.turns
         self.collator = Collator(self.model.vlm, config.model, size, stores, turns, config.optim.draw_each)
         if self.processes.rank > 0:
@@ -167,6 +166,7 @@ class Trainer:
             sampler.set_epoch(position.epoch, position.epoch_step)
             loader.generator.manual_seed(config.optim.seed * 100_003 + position.epoch)
             self.model.map_only = position.epoch <= config.optim.map_epochs
+            self.model.feature_dropout = config.optim.dropout_of(position.epoch)
             self.engine.wrapped.train()
             if position.epoch_step < sampler.steps:
                 self._train(loader, interrupts)
