@@ -8,7 +8,8 @@ PLUGINS := $(wildcard plugins/*) examples/lisa_example_vlm
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 # A worker for each core, each with one thread; more than four of them would take memory from one another.
-PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile
+# Children compile nothing anew, even where the environment forbids bytecode to be kept.
+PYTEST := PYTHONDONTWRITEBYTECODE= HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-slow lint types clean

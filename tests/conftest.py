@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import filelock
 import hypothesis
 import pytest
 
@@ -173,11 +175,19 @@ class TrainedRun:
 
 
 @pytest.fixture(scope="session")
-def trained(scenes: Path) -> TrainedRun:
-    """One short training by the `lisa` command, for all tests of the session."""
-    process = lisa(scenes.parent, *TRAINING)
+def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """One short training by the `lisa` command, for all tests of the session, whichever worker needs it first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    output = folder / "process.json"
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not output.exists():
+            shutil.copytree(scenes, folder / "scenes")
+            process = lisa(folder, *TRAINING)
+            output.write_text(json.dumps([process.returncode, process.stdout, process.stderr]))
+    process = subprocess.CompletedProcess(TRAINING, *json.loads(output.read_text()))
     assert process.returncode == 0, process.stderr
-    return TrainedRun(scenes.parent, TRAINING, process)
+    return TrainedRun(folder, TRAINING, process)
 
 
 @pytest.fixture

@@ -101,12 +101,17 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def unbroken(scenes, tmp_path_factory) -> tuple[Path, float]:
-    """A run that nothing happened to, and the seconds it took."""
+def unbroken(scenes, tmp_path_factory) -> tuple[Path, list[str]]:
+    """A run that nothing happened to, and the checkpoints it saved one after another."""
     out = tmp_path_factory.mktemp("unbroken") / "run"
-    started = time.monotonic()
-    assert in_a_child(settings(scenes, out)) == 0
-    return out, time.monotonic() - started
+    saved: list[str] = []
+    real = run_saving.save_checkpoint
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            run_saving, "save_checkpoint", lambda folder, *rest: (saved.append(folder.name), real(folder, *rest))
+        )
+        Trainer(settings(scenes, out)).run()
+    return out, saved
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +135,11 @@ KILLS = 20
 
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_in_the_same_bits(scenes, tmp_path, unbroken):
-    reference, seconds = unbroken
-    out, moments = tmp_path / "run", random.Random(7)
+    reference, out, moments = unbroken[0], tmp_path / "run", random.Random(7)
+    started = time.monotonic()
+    assert in_a_child(settings(scenes, tmp_path / "child")) == 0
+    seconds = time.monotonic() - started
+    assert same(weights(tmp_path / "child"), weights(reference)) and curve(tmp_path / "child") == curve(reference)
     kills = 0
     while kills < KILLS:
         # A run that gets to its end is begun again, until enough were killed.
@@ -180,19 +188,13 @@ def test_a_kill_between_the_renames_of_a_second_save_loses_nothing(scenes, stopp
     newest.rename(newest.with_name(newest.name + ".old"))
     if renames == 2:
         newest.with_name(newest.name + ".new").rename(newest)
-    assert in_a_child(settings(scenes, out, resume="auto")) == 0
+    Trainer(settings(scenes, out, resume="auto")).run()
     assert same(weights(out), weights(unbroken[0])) and curve(out) == curve(unbroken[0])
     assert not [path for path in out.rglob("*") if path.suffix in (".new", ".old", ".gone")]
 
 
-def test_a_step_is_saved_once(scenes, tmp_path, monkeypatch):
-    saved = []
-    real = run_saving.save_checkpoint
-    monkeypatch.setattr(
-        run_saving, "save_checkpoint", lambda folder, *rest: (saved.append(folder.name), real(folder, *rest))
-    )
-    Trainer(settings(scenes, tmp_path / "run")).run()
-    assert saved == [f"step-{step:08d}" for step in range(1, 10)]
+def test_a_step_is_saved_once(unbroken):
+    assert unbroken[1] == [f"step-{step:08d}" for step in range(1, 10)]
 
 
 def test_a_state_of_another_version_is_one_line(scenes, stopped, tmp_path):
@@ -385,9 +387,8 @@ def test_auto_starts_a_run_that_is_not_there_and_a_folder_without_one_is_refused
         Trainer(settings(scenes, tmp_path / "new", resume=str(tmp_path / "nowhere")))
 
 
-def test_a_new_run_starts_from_another_s_weights(scenes, tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    Trainer(settings(scenes, first)).run()
+def test_a_new_run_starts_from_another_s_weights(scenes, tmp_path, unbroken):
+    first, second = unbroken[0], tmp_path / "second"
     trainer = Trainer(settings(scenes, second, init_from=str(first)))
     started = trainer.model.state_dict()
     assert all(torch.equal(started[name], value) for name, value in weights(first, "best").items())

@@ -7,7 +7,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_origin
 
 import yaml
 
@@ -18,6 +18,7 @@ from lisa_core.model_config import TINY, ModelConfig
 from lisa_core.packaged import model_folder
 from lisa_core.presets import PRESETS
 from lisa_core.run_files import BEST, CONFIG_FILE, LAST, META_FILE
+from lisa_core.settings import hints_of
 
 ENVIRONMENT = "environment"
 """The section of a run's `config.json` that says where the run comes from; it holds no settings."""
@@ -180,7 +181,7 @@ def _unknown(name: str, section: str | None) -> str:
 
 def _as_field(name: str, value: Any) -> Any:
     """The value in the field's own type, where YAML has another notation of it; others are left to be refused."""
-    hint = get_type_hints(SECTIONS[FIELD_SECTION[name]])[name]
+    hint = hints_of(SECTIONS[FIELD_SECTION[name]])[name]
     if get_origin(hint) is tuple:
         return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, str) else value
     if name == "sample_rates" and value is not None and not isinstance(value, str):

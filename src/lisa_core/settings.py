@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import field
@@ -20,7 +21,7 @@ def setting(
 
 def problems(section: Any) -> Iterable[str]:
     """What is wrong with the values of one config section, one phrase each."""
-    hints = get_type_hints(type(section))
+    hints = hints_of(type(section))
     mistyped = False
     for item in dataclasses.fields(section):
         value, hint = getattr(section, item.name), hints[item.name]
@@ -57,9 +58,15 @@ def _out_of_bounds(flag: str, value: float, bounds: Any) -> Iterable[str]:
         yield f"{flag} is {value}, must be at most {bounds['high']}"
 
 
+@functools.cache
+def hints_of(cls: type) -> dict[str, Any]:
+    """The types of a config section's fields by name; not to be written to."""
+    return get_type_hints(cls)
+
+
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
     """A config section out of plain data, as a checkpoint stores it; names it does not know are refused."""
-    hints = {item.name: get_type_hints(cls)[item.name] for item in dataclasses.fields(cls)}
+    hints = hints_of(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ConfigError(

@@ -15,18 +15,26 @@ from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.segmenter import Segmenter
 
 
-@pytest.fixture
-def place(small_run, small_vlm, tmp_path, monkeypatch) -> Path:
-    """The current directory, with runs that have adapters (`run`), none (`frozen`), or no base (`tiny`)."""
+@pytest.fixture(scope="module")
+def made(small_run, small_vlm, tmp_path_factory) -> Path:
+    """A folder with runs that have adapters (`run`), none (`frozen`), or no base (`tiny`)."""
+    folder = tmp_path_factory.mktemp("made")
     name = small_vlm("smolvlm")
-    for folder, model, tuning in (
+    for run, model, tuning in (
         ("run", name, TuningConfig(vlm_use_lora=True)),
         ("frozen", name, TuningConfig(vlm_freeze=True)),
         ("tiny", "tiny", TuningConfig(vlm_use_lora=True)),
     ):
-        small_run(tmp_path / folder, ModelConfig(vlm="smolvlm", vlm_model_name=model, sam="tiny"), tuning)
+        small_run(folder / run, ModelConfig(vlm="smolvlm", vlm_model_name=model, sam="tiny"), tuning)
     noise = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "photo.png")
+    Image.fromarray(noise).save(folder / "photo.png")
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch) -> Path:
+    """A copy of it as the current directory."""
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

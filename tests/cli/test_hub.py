@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,22 @@ from lisa_core.export import export_model
 from lisa_core.model_config import ModelConfig, TuningConfig
 
 
-@pytest.fixture
-def place(small_run, small_vlm, tmp_path, monkeypatch) -> Path:
-    """The current directory, with a run and what was exported from it, `mine`."""
+@pytest.fixture(scope="module")
+def made(small_run, small_vlm, tmp_path_factory) -> Path:
+    """A folder with a run and what was exported from it, `mine`."""
+    folder = tmp_path_factory.mktemp("made")
     config = ModelConfig(vlm="smolvlm", vlm_model_name=small_vlm("smolvlm"), sam="tiny")
-    small_run(tmp_path / "run", config, TuningConfig(vlm_use_lora=True))
-    export_model(tmp_path / "run", tmp_path / "mine")
+    small_run(folder / "run", config, TuningConfig(vlm_use_lora=True))
+    export_model(folder / "run", folder / "mine")
     noise = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "photo.png")
+    Image.fromarray(noise).save(folder / "photo.png")
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch) -> Path:
+    """A copy of it as the current directory."""
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

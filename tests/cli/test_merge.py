@@ -13,17 +13,25 @@ from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.segmenter import Segmenter
 
 
-@pytest.fixture
-def place(small_run, small_vlm, tmp_path, monkeypatch) -> Path:
-    """The current directory, with runs that have adapters (`run`, `pair`) and one that has none (`frozen`)."""
+@pytest.fixture(scope="module")
+def made(small_run, small_vlm, tmp_path_factory) -> Path:
+    """A folder with runs that have adapters (`run`, `pair`) and one that has none (`frozen`)."""
+    folder = tmp_path_factory.mktemp("made")
     for name, family, tuning in (
         ("run", "smolvlm", TuningConfig(vlm_use_lora=True)),
         ("pair", "clip-llm", TuningConfig(vlm_use_lora=True)),
         ("frozen", "smolvlm", TuningConfig(vlm_freeze=True)),
     ):
-        small_run(tmp_path / name, ModelConfig(vlm=family, vlm_model_name=small_vlm(family), sam="tiny"), tuning)
+        small_run(folder / name, ModelConfig(vlm=family, vlm_model_name=small_vlm(family), sam="tiny"), tuning)
     noise = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "photo.png")
+    Image.fromarray(noise).save(folder / "photo.png")
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch) -> Path:
+    """A copy of it as the current directory."""
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

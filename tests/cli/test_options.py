@@ -14,16 +14,18 @@ from lisa_core.config import SECTIONS, TrainConfig
 
 FIELDS = [item for section in SECTIONS.values() for item in dataclasses.fields(section)]
 runner = CliRunner()
+PARSED: list[TrainConfig] = []
+COMMAND = typer.Typer()
+COMMAND.command()(train_options(PARSED.append))
 
 
 def parse(*args: str) -> TrainConfig:
     """The config that `lisa train ARGS` would run with."""
-    parsed: list[TrainConfig] = []
-    command = typer.Typer()
-    command.command()(train_options(parsed.append))
-    result = runner.invoke(command, args, catch_exceptions=False)
+    PARSED.clear()
+    result = runner.invoke(COMMAND, args, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return parsed[0]
+    (config,) = PARSED
+    return config
 
 
 def test_no_flag_at_all_is_the_default_config() -> None:

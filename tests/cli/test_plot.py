@@ -21,20 +21,26 @@ def picture(path: str) -> Image.Image:
         return image.copy()
 
 
-def test_one_run_s_curves_go_into_its_folder(workplace, invoke):
+@pytest.fixture(scope="module")
+def alone(trained) -> bytes:
+    """The picture of the trained run."""
+    return draw_runs([read_run(trained.folder / "run")])
+
+
+def test_one_run_s_curves_go_into_its_folder(workplace, invoke, alone):
     result = invoke("plot", "run")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "wrote run/curves.png\n")
     assert picture("run/curves.png").size[0] == 1560
-    assert Path("run/curves.png").read_bytes() == draw_runs([read_run(Path("run"))])
+    assert Path("run/curves.png").read_bytes() == alone
     assert not list(workplace.rglob("*.new"))
 
 
-def test_several_runs_go_into_the_current_folder(workplace, invoke):
+def test_several_runs_go_into_the_current_folder(workplace, invoke, alone):
     shutil.copytree("run", "runs/other", symlinks=True)
     result = invoke("plot", "run", "runs")
     assert result.exit_code == 0 and result.stderr == "wrote curves.png\n"
     both = [read_run(Path("run")), read_run(Path("runs/other"))]
-    assert Path("curves.png").read_bytes() == draw_runs(both) != draw_runs(both[:1])
+    assert Path("curves.png").read_bytes() == draw_runs(both) != alone
     assert not Path("run/curves.png").exists()
 
 

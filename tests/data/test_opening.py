@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import tracemalloc
 import zlib
@@ -112,6 +113,7 @@ def test_plugins_readers_are_asked_too_and_a_broken_one_harms_nobody(
     assert open_dataset(root, "val", "first", on_error="skip").told == ("set", "val", "first", "skip")  # type: ignore[attr-defined]
 
 
+@functools.cache
 def huge_png(width: int, height: int, rows: int = 0) -> bytes:
     """A PNG whose header claims this size; `rows` of zeros are really in it, which compress to nearly nothing."""
 

@@ -41,8 +41,12 @@ def bomb_png() -> bytes:
 def text_bomb_png(picture: Path) -> bytes:
     """A good picture with a comment that swells."""
     data = picture.read_bytes()
-    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * (64 << 20), 9))
-    return data[:33] + text + data[33:]
+    return data[:33] + _swelling_comment() + data[33:]
+
+
+@functools.cache
+def _swelling_comment() -> bytes:
+    return chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * (64 << 20), 9))
 
 
 def rle(mask: np.ndarray) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, get_origin
 
 import typer
 
 from lisa_core.config import SECTIONS
 from lisa_core.config_file import Resolved, resolve
 from lisa_core.presets import PRESETS
+from lisa_core.settings import hints_of
 
 _PRESET_HELP = "Settings that go together, such as those for a GPU of a size; several by commas. " + " ".join(
     f"{name}: {preset.summary}." for name, preset in PRESETS.items()
@@ -32,7 +33,7 @@ def train_options(command: Callable[..., None]) -> Callable[..., None]:
         *(
             _option(item.name, _typer_hint(hint), _flags(item.name, hint), item.metadata["help"], cls.__doc__, item)
             for cls in SECTIONS.values()
-            for item, hint in ((item, get_type_hints(cls)[item.name]) for item in dataclasses.fields(cls))
+            for item, hint in ((item, hints_of(cls)[item.name]) for item in dataclasses.fields(cls))
         ),
     ]
 
