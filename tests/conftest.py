@@ -175,16 +175,19 @@ class TrainedRun:
 
 
 @pytest.fixture(scope="session")
-def trained(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+def trained(scenes: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """One short training by the `lisa` command, for all tests of the session, whichever worker needs it first."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "trained"
     output = folder / "process.json"
     with filelock.FileLock(folder.with_suffix(".lock")):
         if not output.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what another worker could not finish
             shutil.copytree(scenes, folder / "scenes")
             process = lisa(folder, *TRAINING)
-            output.write_text(json.dumps([process.returncode, process.stdout, process.stderr]))
+            part = output.with_suffix(".part")
+            part.write_text(json.dumps([process.returncode, process.stdout, process.stderr]))
+            part.rename(output)
     process = subprocess.CompletedProcess(TRAINING, *json.loads(output.read_text()))
     assert process.returncode == 0, process.stderr
     return TrainedRun(folder, TRAINING, process)

@@ -174,6 +174,10 @@ def test_a_new_run_from_another_s_weights_has_their_shapes(trained, tmp_path):
     assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 7
     meta.write_text((path / "lisa.json").read_text().replace('"mask_temperature": null', '"mask_temperature": 2.0'))
     assert resolve({"init_from": str(tmp_path)}).config.model.mask_temperature == 2  # its masks were chosen with it
+    assert resolve({"init_from": str(tmp_path), "mask_temperature": 3.0}).config.model.mask_temperature == 3
+    (tmp_path / "cut.yaml").write_text("mask_temperature: null\n")
+    own = resolve({"init_from": str(tmp_path)}, file=str(tmp_path / "cut.yaml"))
+    assert own.config.model.mask_temperature is None
     meta.write_text("[" * 100_000)
     assert resolve({"init_from": str(tmp_path)}).config.model.num_prompts == 4
 

@@ -55,7 +55,10 @@ LIGHT = [
 
 @pytest.fixture(scope="module")
 def loaded_after(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Top-level names of the modules that are loaded after each light module, imported one after another."""
+    """Top-level names of the modules that are loaded after each light module, imported one after another.
+
+    So one that loads something heavy fails for those after it, too: the first that fails is the culprit.
+    """
     code = (
         f"import importlib, json, sys\nfor name in {LIGHT!r}:\n    importlib.import_module(name)\n"
         "    print(json.dumps([name, *{loaded.split('.')[0] for loaded in sys.modules}]))"

@@ -151,8 +151,8 @@ class OptimConfig:
     )
     decoder_feature_dropout: float | None = setting(
         None,
-        "That share after --map-epochs; default: the same. With more, the mask decoder meets maps that are as unsure "
-        "as those of what has not been trained on.",
+        "Share of these channels that is dropped once --map-epochs, if any, are over; default: the same. With more, "
+        "the mask decoder learns from maps that are less sure, as those of what has not been trained on are.",
         low=0,
         high=0.9,
     )

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lisa_core.cli.app import app
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def one_tree_of_commands() -> Iterator[None]:
     """Typer's runner builds all commands with their options anew for each call; a real process builds them once."""
     with pytest.MonkeyPatch.context() as patch:
