@@ -21,7 +21,7 @@ def setting(
 
 def problems(section: Any) -> Iterable[str]:
     """What is wrong with the values of one config section, one phrase each."""
-    hints = hints_of(type(section))
+    hints = hints_of(section.__class__)
     mistyped = False
     for item in dataclasses.fields(section):
         value, hint = getattr(section, item.name), hints[item.name]
