@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml $(PLUGINS:=/pyproject.toml)
 demo: $(INSTALLED) ## train a small segmenter on made-up scenes and draw what it segments (VLM=smolvlm, llava, ...: another)
 	$(PY) examples/demo.py --vlm $(VLM) $(DEMO_ARGS)
 
-test: $(INSTALLED) ## run the tests of core and plugins, offline (seven or eight minutes on two cores)
+test: $(INSTALLED) ## run the tests of core and plugins, offline (about six minutes on two cores)
 	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
 
 test-slow: $(INSTALLED) ## run the tests that train models, build environments or are further cases (about half an hour)
