@@ -185,9 +185,7 @@ def trained(scenes: Path, request: pytest.FixtureRequest, tmp_path_factory: pyte
             shutil.rmtree(folder, ignore_errors=True)  # what another worker could not finish
             shutil.copytree(scenes, folder / "scenes")
             process = lisa(folder, *TRAINING)
-            part = output.with_suffix(".part")
-            part.write_text(json.dumps([process.returncode, process.stdout, process.stderr]))
-            part.rename(output)
+            output.write_text(json.dumps([process.returncode, process.stdout, process.stderr]))
     process = subprocess.CompletedProcess(TRAINING, *json.loads(output.read_text()))
     assert process.returncode == 0, process.stderr
     return TrainedRun(folder, TRAINING, process)

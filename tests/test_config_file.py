@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lisa_core.build import build_model
 from lisa_core.config import SECTIONS, TrainConfig
-from lisa_core.config_file import _SHAPES, FIELD_SECTION, as_plain, read_settings, resolve, to_yaml
+from lisa_core.config_file import _KEPT, FIELD_SECTION, as_plain, read_settings, resolve, to_yaml
 from lisa_core.errors import ConfigError
 from lisa_core.model_config import ModelConfig
 from lisa_core.presets import PRESETS
@@ -204,7 +204,7 @@ def test_what_changes_a_model_s_weights_comes_with_them() -> None:
     usual = shapes()
     for name, value in CHANGED.items():
         if value is not None:
-            assert shapes(**{name: value}) != usual and name in _SHAPES, name
+            assert shapes(**{name: value}) != usual and name in _KEPT, name
 
 
 def test_every_setting_has_one_section():

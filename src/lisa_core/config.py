@@ -183,9 +183,9 @@ class OptimConfig:
 
     def dropout_of(self, epoch: int) -> float:
         """The share of channels dropped in an epoch, from 1 on."""
-        draws_by_a_map = 0 < self.map_epochs < epoch
-        share = self.decoder_feature_dropout if draws_by_a_map else None
-        return self.feature_dropout if share is None else share
+        if self.decoder_feature_dropout is None or not 0 < self.map_epochs < epoch:
+            return self.feature_dropout
+        return self.decoder_feature_dropout
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
     return Resolved(TrainConfig(**sections), origins)
 
 
-_SHAPES = (
+_KEPT = (
     "fusion",
     "mask_features",
     "similarity_map",
@@ -96,9 +96,9 @@ _SHAPES = (
     "sam_prompt_dim",
     "sam_decoder_depth",
     "img_size",
+    "mask_temperature",
 )
-_USE = ("mask_temperature",)
-"""What a checkpoint's weights are best used with, whatever their shapes."""
+"""What gives a checkpoint's weights their shapes, and what they are best used with."""
 _BASES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name")
 _OF_A_START = ("resume", "init_from", "overwrite")
 
@@ -118,7 +118,7 @@ def _kept_of(path: Path) -> dict[str, Any]:
         try:
             meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
             model = meta["model"]
-            found = {name: model[name] for name in (*_SHAPES, *_USE) if name in model}
+            found = {name: model[name] for name in _KEPT if name in model}
             if model["vlm_model_name"] == TINY or meta.get("from_scratch") is True:
                 found |= {"vlm": model["vlm"], "vlm_model_name": TINY}
             # `auto` follows the name of the VLM, which is another one in the new run.

@@ -31,14 +31,6 @@ def made(small_run, small_vlm, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def place(made, tmp_path, monkeypatch) -> Path:
-    """A copy of it as the current directory."""
-    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def drawn(name: str) -> np.ndarray:
     return Segmenter.load(name, "cpu").set_image("photo.png").segment("the red ring").logits
 

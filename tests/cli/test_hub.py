@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ def made(small_run, small_vlm, tmp_path_factory) -> Path:
     noise = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "photo.png")
     return folder
-
-
-@pytest.fixture
-def place(made, tmp_path, monkeypatch) -> Path:
-    """A copy of it as the current directory."""
-    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.slow
