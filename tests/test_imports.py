@@ -30,7 +30,7 @@ catalogue plots run_comparison
 vlm
 determinism interrupts processes provenance vision_size
 bootstrap boundary listening matching measures metrics records run_lengths summary
-feature_cache geometry loading losses mask_cut muon packed prompts quantize standardization text
+dilated feature_cache geometry loading losses mask_cut muon packed prompts quantize standardization text
 clip_llm connectors fine generic hf lora sam seg similarity tiny
 activations by_dataset data levers model objective outputs report sharding tracking
 conversion evaluation_comparison evaluation_file html_samples inspection predictions scoring svg
