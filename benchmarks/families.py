@@ -20,11 +20,14 @@ from pathlib import Path
 
 from lisa_core.provenance import revision
 
+DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
+sys.path.insert(0, str(DEMO.parent))
+from demo import LIKE_TINY, PACKAGED  # noqa: E402  (a script's folder is no package)
+
 FAMILIES = ("smolvlm", "llava", "qwenvl", "paligemma", "clip-llm")
 BASELINE = FAMILIES[0]
 ROUNDS = 3
 SAMPLES = 320
-DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 MARKERS = re.compile(r"(<!-- families.py -->\n).*?(<!-- /families.py -->)", re.DOTALL)
 
 
@@ -49,6 +52,7 @@ def rates(families: list[str], data: Path) -> dict[str, float]:
             with tempfile.TemporaryDirectory() as folder:
                 run = Path(folder) / "run"
                 command = [sys.executable, "-m", "lisa_core", "train", "--vlm", family, "--vlm-model-name", "tiny"]
+                command += LIKE_TINY if family == PACKAGED else ()  # as the demo trains it
                 limits = ["--max-train-samples", str(SAMPLES), "--max-val-samples", "4"]
                 # The second epoch is not validated and has no first steps to warm up.
                 budget = ["--num-epochs", "3", "--eval-every", "3", "--data", str(data), "--output-dir", str(run)]

@@ -43,3 +43,8 @@ def test_weights_are_named_as_those_of_a_convolution() -> None:
         "weight": (4, 4, 3, 3),
         "bias": (4,),
     }
+
+
+def test_no_maps_give_none_and_other_devices_take_the_usual_way() -> None:
+    assert DilatedConv2d(6, 2)(torch.zeros(0, 6, 8, 8)).shape == (0, 6, 8, 8)
+    assert DilatedConv2d(6, 2).to("meta")(torch.zeros(3, 6, 8, 8, device="meta")).shape == (3, 6, 8, 8)

@@ -57,6 +57,15 @@ def test_the_folder_is_small_exported_and_names_nothing_outside():
             assert "/work/" not in text and "/root/" not in text and "/home/" not in text and "/tmp/" not in text
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/how-good.md"])
+def test_pages_tell_the_figures_of_the_card(page):
+    results = ModelCard.load(TINY / "README.md").data.eval_results
+    found = {(one.metric_type, one.dataset_split): one.metric_value for one in results}
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert f"| gIoU | {found['giou', 'val']:.3f} | {found['giou', 'test']:.3f} |" in text
+    assert f"| listening accuracy | {found['listening', 'val']:.1%} | {found['listening', 'test']:.1%} |" in text
+
+
 def test_the_card_tells_how_to_make_it_again():
     card = ModelCard.load(TINY / "README.md")
     assert card.data.license == "apache-2.0"

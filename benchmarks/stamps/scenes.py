@@ -209,7 +209,7 @@ def _progress() -> Progress:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to write to, outside of the repository")
+    parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("--train", type=int, default=Counts.train, help="training scenes")
     parser.add_argument(
         "--val", type=int, default=Counts.val, help="scenes with training objects, on other photographs"

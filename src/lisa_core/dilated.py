@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class DilatedConv2d(nn.Conv2d):
     """A 3 x 3 convolution with dilation that keeps the size: [B,C,h,w] -> [B,C,h,w].
 
-    On CPUs, oneDNN's gradients of a dilated convolution take twice the time of a plain one's. So cells that are
+    On CPUs, oneDNN's gradients of a dilated convolution take up to twice the time of a plain one's. So cells that are
     `dilation` apart, which hear of one another alone, are taken out as small maps, go through a plain convolution, and
     are put back (DeepLab, arXiv:1606.00915, section 3.1). Parameters and values are those of `nn.Conv2d`.
 

@@ -34,7 +34,8 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "24gb": Preset("full precision with LoRA, one sentence at a time", _SMALL_STEPS),
-    # What benchmarks/stamps/configs/base.yaml has beside sizes and rates.
+    # What benchmarks/stamps/configs/base.yaml has beside sizes, rates and where masks are cut: with a temperature no
+    # mask is empty, which is right only where each sentence means something.
     "detailed": Preset(
         "finer outlines and a map that hears of its neighbours and of the whole picture, at some time a step",
         {
