@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lisa_core.dilated import DilatedConv2d
+from lisa_core.dilated import DilatedConv2d, dilated_convolution
 
 
 @pytest.mark.parametrize("size", [(12, 24), (8, 8), (7, 9), (12, 10)])
 @pytest.mark.parametrize("dilation", [1, 2, 3, 4])
 def test_values_and_gradients_are_those_of_a_dilated_convolution(dilation: int, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    layer = DilatedConv2d(6, dilation).double()
+    layer = dilated_convolution(6, dilation).double()
+    assert isinstance(layer, DilatedConv2d) == (dilation > 1)
     maps = torch.randn(3, 6, *size, dtype=torch.float64, requires_grad=True)
     values = (maps, layer.weight, layer.bias)
     found, wanted = layer(maps), F.conv2d(*values, padding=dilation, dilation=dilation)

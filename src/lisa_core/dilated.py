@@ -5,6 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
+def dilated_convolution(channels: int, dilation: int) -> nn.Conv2d:
+    """A 3 x 3 convolution that keeps the size, [B,C,h,w] -> [B,C,h,w]; at dilation 1 a plain one, which peft adapts."""
+    return nn.Conv2d(channels, channels, 3, padding=1) if dilation == 1 else DilatedConv2d(channels, dilation)
+
+
 class DilatedConv2d(nn.Conv2d):
     """A 3 x 3 convolution with dilation that keeps the size: [B,C,h,w] -> [B,C,h,w].
 
@@ -14,7 +19,7 @@ class DilatedConv2d(nn.Conv2d):
 
     Args:
         channels: of the map, before and after.
-        dilation: cells from one tap to the next.
+        dilation: cells from one tap to the next, 2 or more.
     """
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -23,7 +28,7 @@ class DilatedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,h,w] -> [B,C,h,w]; sides that the dilation does not divide take the usual way."""
         step = self.dilation[0]
-        if step == 1 or x.shape[-2] % step or x.shape[-1] % step or x.device.type != "cpu":
+        if x.shape[-2] % step or x.shape[-1] % step or x.device.type != "cpu":
             return super().forward(x)
         parted = x.unflatten(3, (-1, step)).unflatten(2, (-1, step)).permute(0, 3, 5, 1, 2, 4)  # [B,step,step,C,..,..]
         result = nn.functional.conv2d(parted.flatten(0, 2), self.weight, self.bias, padding=1)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lisa_core.connectors import ChannelNorm
-from lisa_core.dilated import DilatedConv2d
+from lisa_core.dilated import dilated_convolution
 
 
 class FineFeatures(nn.Module):
@@ -96,7 +96,7 @@ class MaskRefinement(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for dilation in (1, 2, 4, 1):
-            layers += [DilatedConv2d(channels, dilation), nn.GELU()]
+            layers += [dilated_convolution(channels, dilation), nn.GELU()]
         self.layers = nn.Sequential(*layers[:-1])
         for value in self.layers[-1].parameters():
             nn.init.zeros_(value)

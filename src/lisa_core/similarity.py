@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lisa_core.connectors import ChannelNorm
-from lisa_core.dilated import DilatedConv2d
+from lisa_core.dilated import dilated_convolution
 
 _DIM = 128
 """Channels in which prompts and patches are compared."""
@@ -88,7 +88,7 @@ class MapAggregation(nn.Module):
         self.scores = nn.Conv2d(num_prompts * heads + _PLACES, width, kernel_size=1)
         self.sentence = nn.Linear(prompt_dim, width)
         # As far as 7 patches either way.
-        self.layers = nn.ModuleList(DilatedConv2d(width, dilation) for dilation in (1, 2, 4))
+        self.layers = nn.ModuleList(dilated_convolution(width, dilation) for dilation in (1, 2, 4))
         self.contexts = nn.ModuleList(MapContext(width) for _ in self.layers)
         self.out = nn.Conv2d(width, 1, kernel_size=1)
         for value in self.out.parameters():
