@@ -22,7 +22,7 @@ from lisa_core.provenance import revision
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 sys.path.insert(0, str(DEMO.parent))
-from demo import LIKE_TINY, PACKAGED  # noqa: E402  (a script's folder is no package)
+from demo import from_scratch  # noqa: E402  (a script's folder is no package)
 
 FAMILIES = ("smolvlm", "llava", "qwenvl", "paligemma", "clip-llm")
 BASELINE = FAMILIES[0]
@@ -51,8 +51,7 @@ def rates(families: list[str], data: Path) -> dict[str, float]:
         for family in families:
             with tempfile.TemporaryDirectory() as folder:
                 run = Path(folder) / "run"
-                command = [sys.executable, "-m", "lisa_core", "train", "--vlm", family, "--vlm-model-name", "tiny"]
-                command += LIKE_TINY if family == PACKAGED else ()  # as the demo trains it
+                command = [sys.executable, "-m", "lisa_core", "train", "--vlm", family, *from_scratch(family)]
                 limits = ["--max-train-samples", str(SAMPLES), "--max-val-samples", "4"]
                 # The second epoch is not validated and has no first steps to warm up.
                 budget = ["--num-epochs", "3", "--eval-every", "3", "--data", str(data), "--output-dir", str(run)]

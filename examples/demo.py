@@ -28,6 +28,11 @@ EPOCHS = {"tiny": 2, "scratch": 4}
 """By what is started from."""
 
 
+def from_scratch(family: str) -> tuple[str, ...]:
+    """How a family's tiny model starts from random weights."""
+    return (*FROM_SCRATCH, *(LIKE_TINY if family == PACKAGED else ()))
+
+
 def lisa(*arguments: str) -> None:
     """Run a `lisa` command, showing it first; if it fails, it has said why, and nothing can follow it."""
     print("\n$ lisa", shlex.join(arguments), flush=True)
@@ -77,9 +82,7 @@ def main() -> None:
     data, run, pictures = options.out / "shapes", options.out / options.vlm, options.out / "segmented"
     start = "tiny" if options.vlm == PACKAGED and not options.from_scratch else "scratch"
     epochs = options.epochs or EPOCHS[start]
-    starting: tuple[str, ...] = FROM_TINY if start == "tiny" else FROM_SCRATCH
-    if options.vlm == PACKAGED and start == "scratch":
-        starting += LIKE_TINY
+    starting = FROM_TINY if start == "tiny" else from_scratch(options.vlm)
     options.out.mkdir(parents=True, exist_ok=True)
 
     lisa("plugins")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def dilated_convolution(channels: int, dilation: int) -> nn.Conv2d:
@@ -31,5 +32,5 @@ class DilatedConv2d(nn.Conv2d):
         if x.shape[-2] % step or x.shape[-1] % step or x.device.type != "cpu":
             return super().forward(x)
         parted = x.unflatten(3, (-1, step)).unflatten(2, (-1, step)).permute(0, 3, 5, 1, 2, 4)  # [B,step,step,C,..,..]
-        result = nn.functional.conv2d(parted.flatten(0, 2), self.weight, self.bias, padding=1)
+        result = F.conv2d(parted.flatten(0, 2), self.weight, self.bias, padding=1)
         return result.unflatten(0, parted.shape[:3]).permute(0, 3, 4, 1, 5, 2).flatten(4).flatten(2, 3)
