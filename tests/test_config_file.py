@@ -99,7 +99,7 @@ def test_the_detailed_preset_is_what_the_benchmark_on_photographs_has():
     left = set(chosen) - set(PRESETS["detailed"].settings)
     towers = {"vlm", "image_encoder_model_name", "text_encoder_model_name"}
     # With a temperature no mask is empty: right where each sentence means something, but not everywhere.
-    assert left == {*towers, "fusion", "sam", "sam_prompt_dim", "sam_decoder_depth", "mask_temperature"}
+    assert left == {*towers, "fusion", "sam", "sam_prompt_dim", "sam_decoder_depth", "mask_temperature", "flip_test"}
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_new_run_from_another_s_weights_has_their_shapes(trained, tmp_path):
 # about what is made of the logits.
 CHANGED: dict[str, Any] = {
     **dict.fromkeys(("vlm", "vlm_model_name", "vlm_option", "use_vlm", "sam", "sam_checkpoint", "img_size")),
-    "mask_temperature": None,
+    **dict.fromkeys(("mask_temperature", "flip_test")),
     **dict.fromkeys(("image_encoder_model_name", "text_encoder_model_name")),
     **dict.fromkeys(("standardize_text", "aggregate_map", "fine_features", "unfold_patches", "refine_masks"), True),
     **{"fusion": "late", "mask_features": "sam", "similarity_map": False, "map_prompt": "relative"},

@@ -33,7 +33,7 @@ bootstrap boundary listening matching measures metrics records run_lengths summa
 dilated feature_cache geometry loading losses mask_cut muon packed prompts quantize standardization text
 clip_llm connectors fine generic hf lora sam seg similarity tiny
 activations by_dataset data levers model objective outputs report sharding tracking
-conversion evaluation_comparison evaluation_file html_samples inspection predictions scoring svg
+conversion evaluation_comparison evaluation_file flip_test html_samples inspection predictions scoring svg
 evaluation html_comparison html_dataset html_page html_report scored_predictions
 architectures build encoder_cache inference optim precision skeleton stored_weights tuning
 cards checkpoint static_memory

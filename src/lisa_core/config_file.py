@@ -97,6 +97,7 @@ _KEPT = (
     "sam_decoder_depth",
     "img_size",
     "mask_temperature",
+    "flip_test",
 )
 """What gives a checkpoint's weights their shapes, and what they are best used with."""
 _BASES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name")

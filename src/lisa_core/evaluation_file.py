@@ -12,6 +12,8 @@ from lisa_core.durable import write_whole
 from lisa_core.errors import ConfigError
 from lisa_core.records import SampleRecord, shortened
 
+_HOW_DRAWN = ("protocol", "mask_temperature", "flip_test")
+
 
 @dataclass(frozen=True)
 class StoredEvaluation:
@@ -32,6 +34,7 @@ def evaluation_path(
     phrasings: str = "first",
     first: int | None = None,
     temperature: float | None = None,
+    flipped: bool | None = None,
 ) -> Path:
     """Where the evaluation of a run or checkpoint on a split is.
 
@@ -42,6 +45,7 @@ def evaluation_path(
         phrasings: which sentences of a target.
         first: how many sentences, if not all.
         temperature: that masks were cut with, if not as the model cuts them by itself.
+        flipped: whether masks were flip-tested, if not as the model does by itself.
     """
     parts = [
         f"eval_{split.replace('/', '_')}",
@@ -49,6 +53,7 @@ def evaluation_path(
         *([] if phrasings == "first" else [f"{phrasings}_phrasings"]),
         *([] if first is None else [f"first{first}"]),
         *([] if temperature is None else [f"temperature{temperature:g}"]),
+        *([] if flipped is None else ["flip_test" if flipped else "no_flip_test"]),
     ]
     return folder / f"{'_'.join(parts)}.json"
 
@@ -73,9 +78,11 @@ def replaced(path: Path, about: dict[str, Any], records: list[SampleRecord]) -> 
 
 
 def how_drawn(about: dict[str, Any]) -> str | None:
-    """By which protocol, and how masks were cut if not at logit 0; None: nobody drew, they are those of a file."""
+    """By which protocol, how masks were cut if not at logit 0, and whether flip-tested; None: they are a file's."""
     protocol, temperature = about.get("protocol"), about.get("mask_temperature")
-    return protocol if temperature is None else f"{protocol} with mask temperature {temperature:g}"
+    ways = [*([] if temperature is None else [f"mask temperature {temperature:g}"])]
+    ways += ["flip test"] if about.get("flip_test") else []
+    return f"{protocol} with {' and '.join(ways)}" if ways else protocol
 
 
 def _sentences(records: list[SampleRecord]) -> set[tuple[str, str, int, int]]:
@@ -83,7 +90,8 @@ def _sentences(records: list[SampleRecord]) -> set[tuple[str, str, int, int]]:
 
 
 def _drawn_otherwise(old: StoredEvaluation, about: dict[str, Any]) -> bool:
-    if any(old.about.get(key) != about.get(key) for key in ("protocol", "mask_temperature")):
+    # Files of before there were flip tests do not name them.
+    if any((old.about.get(key) or None) != (about.get(key) or None) for key in _HOW_DRAWN):
         return True
     checkpoint, before = about.get("checkpoint"), old.about.get("checkpoint")
     # The file in a checkpoint's own folder is about that one, by whatever path it was given.

@@ -7,12 +7,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
 from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError
+from lisa_core.flip_test import mean_with_mirrored, mirrored_turn
 from lisa_core.mask_cut import expected_iou_cut
 from lisa_core.model import EncodedImages, LisaModel, LisaOutput
 from lisa_core.prompts import answer
@@ -27,6 +28,8 @@ class Pictures:
     """RGB, at their own sizes."""
     state: EncodedImages
     """What `LisaModel.encode_image` returned."""
+    mirrored: Pictures | None = None
+    """The same pictures mirrored, if the model is to be flip-tested."""
 
 
 @dataclass
@@ -59,7 +62,14 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 @torch.no_grad()  # inference mode would leave shared out weights that cannot be trained any more
 def encode(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) -> Pictures:
-    """Run everything that depends on the pictures alone."""
+    """Run everything that depends on the pictures alone, of the mirrored ones too with `flip_test`."""
+    encoded = _encoded(model, collator, images)
+    if model.config.flip_test:
+        encoded.mirrored = _encoded(model, collator, [ImageOps.mirror(image) for image in images])
+    return encoded
+
+
+def _encoded(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) -> Pictures:
     batch = collator.picture_inputs(images)
     return Pictures(images, model.encode_image(to_device(batch, _device(model))))
 
@@ -91,12 +101,33 @@ def predict_answers(
     image_index: Sequence[int],
 ) -> list[list[Prediction]]:
     """Draw the masks of each given answer, one for each `[SEG]` (late fusion: one); see `predict`."""
-    batch = collator.inputs(encoded.images, questions, answers, image_index)
-    output = model(to_device(batch, _device(model)), encoded.state)
+    output = _output(model, collator, encoded, questions, answers, image_index)
+    if encoded.mirrored is not None:
+        turns = [mirrored_turn(asked, reply) for asked, reply in zip(questions, answers)]
+        surely = [turn is not None for turn in turns]
+        if any(surely):
+            # Others are asked as they are, since each picture is to be named, and their masks are not used.
+            said = [turn or kept for turn, kept in zip(turns, zip(questions, answers))]
+            asked, replies = [question for question, _ in said], [reply for _, reply in said]
+            other = _output(model, collator, encoded.mirrored, asked, replies, image_index)
+            output = mean_with_mirrored(output, other, surely)
     rows: list[list[Prediction]] = [[] for _ in questions]
     for row, prediction in _full_size(model, output, encoded, image_index):
         rows[row].append(prediction)
     return rows
+
+
+def _output(
+    model: LisaModel,
+    collator: Collator,
+    encoded: Pictures,
+    questions: Sequence[str],
+    answers: Sequence[str],
+    image_index: Sequence[int],
+) -> LisaOutput:
+    batch = collator.inputs(encoded.images, questions, answers, image_index)
+    output: LisaOutput = model(to_device(batch, _device(model)), encoded.state)
+    return output
 
 
 @torch.no_grad()
@@ -110,7 +141,8 @@ def predict_generated(
 ) -> list[Reply]:
     """Let the model write its answers, and draw a mask for each `[SEG]` in them (Sa2VA's generated protocol).
 
-    A mask's state comes from one pass over question and answer, as in training; it is generation's own.
+    A mask's state comes from one pass over question and answer, as in training; it is generation's own. There is no
+    flip test of it: in the mirrored picture the model may say something else.
 
     Args:
         model: in evaluation mode, with joint fusion.

@@ -72,6 +72,11 @@ class ModelConfig:
         "doubt the more is painted, the larger it is.",
         low=1,
     )
+    flip_test: bool = setting(
+        False,
+        "Draw each mask in the mirrored picture too, left and right exchanged in the words, and take the mean: surer "
+        "masks in twice the time. Nothing in training changes but its validation.",
+    )
     standardize_text: bool = setting(
         False, "Centre and scale the channels of the sentences' hidden states, so that what tells them apart counts."
     )

@@ -103,6 +103,15 @@ class Segmenter:
         self.model.config = replace(self.model.config, mask_temperature=temperature)
         return self
 
+    def flip_test(self, on: bool = True) -> Segmenter:
+        """Draw each mask in the mirrored picture too and take the mean of both, or not, whatever the model was made to.
+
+        It is about pictures that are set from now on, and takes twice the time. `left` and `right` are exchanged in the
+        sentence; where that is not surely right (`the letter R`), the mask is that of the picture alone.
+        """
+        self.model.config = replace(self.model.config, flip_test=on)
+        return self
+
     def push_to_hub(self, repo_id: str, private: bool = False, message: str | None = None) -> str:
         """Upload the model as `lisa export` and `lisa push` do; returns the address of the repository.
 

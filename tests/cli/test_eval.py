@@ -132,6 +132,26 @@ def test_masks_are_cut_where_their_expected_iou_is_best(workplace, invoke):
     assert painted[1] != painted[0] and painted[2] > painted[1]
 
 
+def test_masks_are_flip_tested_where_they_are_drawn(workplace, invoke, refusal):
+    args = ("eval", "tiny", "--data", "scenes", "--device", "cpu", "--no-boundary", "--no-blank")
+    painted = []
+    for option in ((), ("--flip-test",), ("--no-flip-test",)):
+        result = invoke(*args, *option, "-o", "figures.json")
+        assert result.exit_code == 0, result.stderr
+        record = json.loads(Path("figures.json").read_text())
+        assert record["flip_test"] is ("--flip-test" in option)
+        painted.append([sample["predicted_pixels"] for sample in record["samples"]])
+    assert "held another evaluation" in result.stderr and "teacher-forced with flip test," in result.stderr
+    assert painted[0] == painted[2] != painted[1]
+    assert invoke(*EVAL, "--flip-test").exit_code == invoke(*EVAL, "--no-flip-test").exit_code == 0
+    assert (workplace / "run" / "eval_val_flip_test.json").is_file()
+    assert (workplace / "run" / "eval_val_no_flip_test.json").is_file()
+    assert "--flip-test goes with CKPT" in refusal(
+        "eval", "--predictions", "x.jsonl", "--data", "scenes", "--flip-test"
+    )
+    assert "teacher-forced: what a model writes" in refusal(*EVAL, "--flip-test", "--protocol", "generated")
+
+
 def test_kept_features_give_the_same_figures(workplace, invoke, refusal):
     args = ("eval", "tiny", "--data", "scenes", "--device", "cpu", "--no-boundary", "--json", "-o", "figures.json")
     giou = []

@@ -68,6 +68,12 @@ def test_masks_are_cut_where_their_expected_iou_is_best(workplace, picture, invo
     assert np.array_equal(segmenter.cut_masks(None).segment("it").logits, plain)
 
 
+def test_masks_are_flip_tested(workplace, picture, invoke):
+    args = ("segment", "run", "photo.png", *SENTENCES, "--device", "cpu")
+    assert invoke(*args, "--flip-test").exit_code == 0
+    check_outputs(workplace, picture, Segmenter.load(workplace / "run", "cpu").flip_test())
+
+
 def test_a_photograph_is_segmented_and_shown_upright(workplace, invoke):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn

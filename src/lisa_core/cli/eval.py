@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lisa_core.cli.files import writable
-from lisa_core.cli.masks import MaskTemperature
+from lisa_core.cli.masks import FlipTest, MaskTemperature
 from lisa_core.config import existing_data
 from lisa_core.errors import ConfigError
 from lisa_core.formats import AUTO
@@ -58,6 +58,7 @@ def evaluate(
     ] = "teacher-forced",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest generated answer, in tokens.")] = 32,
     mask_temperature: MaskTemperature = None,
+    flip_test: FlipTest = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sentences a step.")] = 16,
     max_samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many sentences.")] = None,
     blank: Annotated[
@@ -103,7 +104,7 @@ def evaluate(
             "-o",
             help="Where to write the JSON; default: CKPT/eval_SPLIT.json (right here for tiny and models of the hub), "
             "for X.jsonl: X.eval_SPLIT.json; with --protocol generated, --phrasings all, --max-samples N or "
-            "--mask-temperature T, these are in the name, too.",
+            "--mask-temperature T or --flip-test, these are in the name, too.",
         ),
     ] = None,
     as_json: Annotated[
@@ -131,6 +132,10 @@ def evaluate(
     writable(save_predictions, "--save-predictions")
     if predictions is not None and mask_temperature is not None:
         raise ConfigError("--mask-temperature goes with CKPT: the masks of --predictions are cut already")
+    if predictions is not None and flip_test is not None:
+        raise ConfigError("--flip-test goes with CKPT: the masks of --predictions are drawn already")
+    if flip_test and protocol == "generated":
+        raise ConfigError("--flip-test goes with --protocol teacher-forced: what a model writes itself is drawn once")
     if predictions is not None and feature_cache is not None:
         raise ConfigError("--feature-cache goes with CKPT: the masks of --predictions need no encoder")
     if predictions is not None and save_predictions is not None:
@@ -165,6 +170,8 @@ def evaluate(
         segmenter = Segmenter.load(checkpoint, device if processes is None else str(processes.device))
         if mask_temperature is not None:
             segmenter.cut_masks(mask_temperature)
+        if flip_test is not None:
+            segmenter.flip_test(flip_test)
         if feature_cache is not None:
             segmenter.keep_features(feature_cache)
 
@@ -213,6 +220,7 @@ def evaluate(
         "phrasings": phrasings,
         "protocol": protocol if predictions is None else None,
         "mask_temperature": segmenter.model.config.mask_temperature if predictions is None else None,
+        "flip_test": predictions is None and protocol == "teacher-forced" and segmenter.model.config.flip_test,
     }
     record = {**about, **result.to_dict(), "unanswered": len(result.unanswered), **summary.to_dict()}
     record["skipped"] += len(dataset.skipped)
@@ -223,7 +231,9 @@ def evaluate(
         print_table(summary, f"{drawn_by} on {data}, split {split}", result.pairs)
     # After printing: figures that took hours are not lost to a folder that cannot be written.
     first = max_samples if max_samples is not None and max_samples < len(dataset.samples) else None
-    path = output or _default_output(checkpoint, predictions, split, protocol, phrasings, first, mask_temperature)
+    path = output or _default_output(
+        checkpoint, predictions, split, protocol, phrasings, first, mask_temperature, flip_test
+    )
 
     def write_figures() -> Path:
         lost = replaced(path, record, result.records)
@@ -264,6 +274,7 @@ def _default_output(
     phrasings: str = "first",
     first: int | None = None,
     temperature: float | None = None,
+    flipped: bool | None = None,
 ) -> Path:
     """Beside what was evaluated; right here for a model of the hub."""
     from lisa_core.evaluation_file import evaluation_path
@@ -272,7 +283,9 @@ def _default_output(
         name = evaluation_path(Path(), split, None, phrasings, first).name
         return predictions.with_name(f"{predictions.stem}.{name}")
     folder = Path(str(checkpoint)).expanduser()
-    return evaluation_path(folder if folder.is_dir() else Path(), split, protocol, phrasings, first, temperature)
+    return evaluation_path(
+        folder if folder.is_dir() else Path(), split, protocol, phrasings, first, temperature, flipped
+    )
 
 
 def _scored(dataset: SegmentationDataset, predictions: Path, options: dict[str, Any]) -> EvaluationResult:

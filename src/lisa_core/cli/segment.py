@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lisa_core.cli.masks import MaskTemperature
+from lisa_core.cli.masks import FlipTest, MaskTemperature
 from lisa_core.errors import DataError
 
 
@@ -25,6 +25,7 @@ def segment(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("."),
     mask_temperature: MaskTemperature = None,
+    flip_test: FlipTest = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Segment what a sentence names: writes a mask PNG, an overlay PNG and JSON (COCO RLE, score, box).
@@ -44,6 +45,8 @@ def segment(
     segmenter = Segmenter.load(checkpoint, device)
     if mask_temperature is not None:
         segmenter.cut_masks(mask_temperature)
+    if flip_test is not None:
+        segmenter.flip_test(flip_test)
     drawn = segmenter.set_image(picture).segment_many(sentences)
     report = write_outputs(output, image.stem, picture, drawn, image_path=image)
     for result in drawn:
