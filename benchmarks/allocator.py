@@ -1,7 +1,6 @@
 """What another memory allocator saves a `lisa` command on a CPU: the processor's seconds with it over those without.
 
-    python benchmarks/allocator.py /usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4 train --config mine.yaml \
-        --overwrite
+    python benchmarks/allocator.py /usr/lib/x86_64-linux-gnu/libjemalloc.so.2 train --config mine.yaml --overwrite
 
 All behind the library is the command, which is run with and without it in turn; imports, reading and writing count
 too. Of Debian's packages, libtcmalloc-minimal4 and libjemalloc2 hold such libraries.

@@ -124,8 +124,8 @@ def test_a_blanked_sentence_is_an_empty_one_about_the_same_picture(model, collat
     asked: list[tuple[list[str], list[int]]] = []
     answers: list[np.ndarray] = []
 
-    def spy(model, collator, encoded, questions, given, index):
-        rows = predict_answers(model, collator, encoded, questions, given, index)
+    def spy(model, collator, encoded, questions, given, index, mirrored):
+        rows = predict_answers(model, collator, encoded, questions, given, index, mirrored)
         asked.append((list(questions), list(index)))
         answers[:] = [(prediction.logits > 0).numpy() for (prediction,) in rows]
         return rows

@@ -7,13 +7,14 @@ from PIL import Image, ImageOps
 
 from lisa_core.build import build_model
 from lisa_core.config import ModelConfig
-from lisa_core.flip_test import mirrored_turn
+from lisa_core.data.augmentation.mirror_words import mirrored
+from lisa_core.flip_test import mirrored_answer, mirrored_question
 from lisa_core.inference import encode, predict_answers
-from lisa_core.prompts import Dialogue, question
+from lisa_core.prompts import answer, question
 from lisa_core.segmenter import Segmenter
 
-SENTENCES = ["the ring left of the square", "the letter R", "the rightmost ring", "Where is the star?"]
-MIRRORED = ["the ring right of the square", None, "the leftmost ring", "Where is the star?"]
+SENTENCES = ["the ring left of the square", "the letter R", "right star", "Where is the star?"]
+MIRRORED = ["the ring right of the square", None, "left star", "Where is the star?"]
 
 
 def picture() -> Image.Image:
@@ -44,25 +45,34 @@ def test_a_mask_is_the_mean_of_that_in_the_picture_and_in_its_mirror(vlm, config
     np.testing.assert_allclose(again, plain, atol=1e-4)
 
 
-def test_the_mean_does_not_tell_left_from_right():
-    """The mirrored picture, asked by mirrored words, has the mirrored mask; without the mean it has not."""
+@pytest.mark.parametrize("text", ["the ring left of the square", "left ring", "the right ring", "Where is the star?"])
+def test_the_mirrored_question_about_the_mirrored_picture_has_the_mirrored_mask(text):
     segmenter = built(fusion="late")
-    image, text, other = picture(), SENTENCES[0], str(MIRRORED[0])
-    apart = [logits(segmenter, image, [text])[0], logits(segmenter, ImageOps.mirror(image), [other])[0][:, ::-1]]
-    assert np.abs(apart[0] - apart[1]).max() > 0.01
+    other = str(mirrored(text, text.endswith("?")))
+
+    def both() -> tuple[np.ndarray, np.ndarray]:
+        straight, mirror = logits(segmenter, picture(), [text]), logits(segmenter, ImageOps.mirror(picture()), [other])
+        return straight[0], mirror[0][:, ::-1]
+
+    plain = both()
+    assert np.abs(plain[0] - plain[1]).max() > 0.01
     segmenter.flip_test()
-    same = [logits(segmenter, image, [text])[0], logits(segmenter, ImageOps.mirror(image), [other])[0][:, ::-1]]
-    np.testing.assert_allclose(same[0], same[1], atol=1e-3)
+    np.testing.assert_allclose(*both(), atol=1e-3)
 
 
-def test_where_no_sentence_can_be_mirrored_nothing_more_is_drawn():
-    segmenter = built().flip_test().set_image(picture())
-    calls = []
-    segmenter.model.register_forward_hook(lambda *_: calls.append(1))
-    segmenter.segment("the letter R")
-    assert len(calls) == 1
-    segmenter.segment("the ring")
-    assert len(calls) == 3
+def test_mirrored_pictures_are_encoded_once_and_drawn_whatever_the_words(monkeypatch):
+    """Processes that share weights out draw equally often, though only one has words that can be mirrored."""
+    segmenter = built().set_image(picture())
+    drawn, encoded = [], []
+    encode_image = segmenter.model.encode_image
+    monkeypatch.setattr(segmenter.model, "encode_image", lambda batch: encoded.append(1) or encode_image(batch))
+    segmenter.model.register_forward_hook(lambda *_: drawn.append(1))
+    segmenter.flip_test()
+    for times, text in enumerate(("the letter R", "the ring", "the letter R"), start=1):
+        segmenter.segment(text)
+        assert (len(drawn), len(encoded)) == (2 * times, 1)
+    segmenter.flip_test(False).segment("the ring")
+    assert (len(drawn), len(encoded)) == (7, 1)
 
 
 def test_the_score_is_the_mean_too():
@@ -77,7 +87,8 @@ def test_each_mask_of_an_answer_is_of_its_own_mirror():
     segmenter = built(vlm="smolvlm", flip_test=True)
     model, collator = segmenter.model, segmenter.collator
     asked, reply = "Where is what?", "The left one is [SEG], the other [SEG]."
-    both = predict_answers(model, collator, encode(model, collator, [picture()]), [asked], [reply], [0])[0]
+    seen = encode(model, collator, [picture()])
+    both = predict_answers(model, collator, seen, [asked], [reply], [0], [asked])[0]
     segmenter.flip_test(False)
     once = predict_answers(model, collator, encode(model, collator, [picture()]), [asked], [reply], [0])[0]
     mirror = encode(model, collator, [ImageOps.mirror(picture())])
@@ -87,14 +98,23 @@ def test_each_mask_of_an_answer_is_of_its_own_mirror():
         torch.testing.assert_close(mean.logits, (one.logits + flipped.logits.flip(-1)) / 2, atol=1e-3, rtol=1e-3)
 
 
-def test_what_is_mirrored_of_question_and_answer():
-    asked = question("the ring on the left", is_sentence=False)
-    turn = mirrored_turn(asked, "It is [SEG].")
-    assert turn == (asked.replace("left", "right"), "It is [SEG].")
-    assert mirrored_turn("Which one?", "[SEG] is to the right of [SEG]") == (
-        "Which one?",
-        "[SEG] is to the left of [SEG]",
-    )
-    assert mirrored_turn("Which one?", "[SEG] because it reads STOP") is None
-    assert mirrored_turn(question("the letter R", is_sentence=False), "It is [SEG].") is None
-    assert mirrored_turn(Dialogue("Which one?", [("Where?", "On the left.")]), "It is [SEG].") is None
+@pytest.mark.parametrize(
+    ("text", "is_sentence", "other"),
+    [
+        ("the ring on the left", False, "the ring on the right"),
+        ("left man", False, "right man"),
+        ("the right man", False, "the left man"),
+        ("Is the cup to the right of the plate?", True, "Is the cup to the left of the plate?"),
+        ("", False, ""),
+        ("the letter R", False, None),
+        ("Which is the right answer?", True, None),
+    ],
+)
+def test_a_question_is_mirrored_by_its_own_words(text, is_sentence, other):
+    assert mirrored_question(text, is_sentence) == (None if other is None else question(other, is_sentence))
+
+
+def test_an_answer_is_mirrored_around_its_masks():
+    assert mirrored_answer(answer()) == answer()
+    assert mirrored_answer("[SEG] is to the right of [SEG]") == "[SEG] is to the left of [SEG]"
+    assert mirrored_answer("[SEG] because it reads STOP") is None

@@ -13,6 +13,7 @@ from lisa_core.errors import ConfigError
 from lisa_core.records import SampleRecord, shortened
 
 _HOW_DRAWN = ("protocol", "mask_temperature", "flip_test")
+"""What an evaluation says of it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def replaced(path: Path, about: dict[str, Any], records: list[SampleRecord]) -> 
 def how_drawn(about: dict[str, Any]) -> str | None:
     """By which protocol, how masks were cut if not at logit 0, and whether flip-tested; None: they are a file's."""
     protocol, temperature = about.get("protocol"), about.get("mask_temperature")
-    ways = [*([] if temperature is None else [f"mask temperature {temperature:g}"])]
+    ways = [] if temperature is None else [f"mask temperature {temperature:g}"]
     ways += ["flip test"] if about.get("flip_test") else []
     return f"{protocol} with {' and '.join(ways)}" if ways else protocol
 

@@ -13,6 +13,7 @@ from lisa_core.data.collate import Collator, unique_images
 from lisa_core.data.same_picture import load_together, picture_numbers
 from lisa_core.errors import DataError
 from lisa_core.evaluation import EvaluationResult, Protocol
+from lisa_core.flip_test import mirrored_question
 from lisa_core.inference import Pictures, Prediction, encode, predict_answers, predict_generated
 from lisa_core.model import LisaModel
 from lisa_core.predictions import SavedMask
@@ -145,11 +146,11 @@ class _Judge:
         """Count examples, each with its place in the dataset; the sentences of a picture come together."""
         images, shown = unique_images([example for _, example in examples])
         encoded = encode(self.model, self.collator, images)
-        questions = [question(example.sample.text, example.sample.is_sentence) for _, example in examples]
-        drawn, replies = self.draw(encoded, questions, shown, [self.given(example) for _, example in examples])
+        texts = [(example.sample.text, example.sample.is_sentence) for _, example in examples]
+        drawn, replies = self.draw(encoded, texts, shown, [self.given(example) for _, example in examples])
         blanks: list[Drawn] = []
         if self.blank:
-            empty = [question("", is_sentence=False)] * len(images)
+            empty = [("", False)] * len(images)
             blanks, _ = self.draw(encoded, empty, range(len(images)), [answer()] * len(images))
         records: dict[int, SampleRecord] = {}
         for image in range(len(images)):
@@ -176,11 +177,17 @@ class _Judge:
         return self.collator.answer_of(example) if example.sample.kind == "masks" else answer()
 
     def draw(
-        self, encoded: Pictures, questions: Sequence[str], image_index: Sequence[int], answers: Sequence[str]
+        self,
+        encoded: Pictures,
+        texts: Sequence[tuple[str, bool]],
+        image_index: Sequence[int],
+        answers: Sequence[str],
     ) -> tuple[list[Drawn], list[str | None]]:
-        """The masks of each question, and what was said if the model said anything itself."""
+        """The masks of each text (is it a sentence?), and what was said if the model said anything itself."""
+        questions = [question(*text) for text in texts]
         if self.protocol == "teacher-forced":
-            rows = predict_answers(self.model, self.collator, encoded, questions, answers, image_index)
+            mirrored = [mirrored_question(*text) for text in texts]
+            rows = predict_answers(self.model, self.collator, encoded, questions, answers, image_index, mirrored)
             said: list[str | None] = [None] * len(rows)
         else:
             replies = predict_generated(self.model, self.collator, encoded, questions, image_index, self.max_new_tokens)

@@ -14,21 +14,23 @@ import torch
 
 from lisa_core.data.augmentation.mirror_words import mirrored
 from lisa_core.model import LisaOutput
-from lisa_core.prompts import Dialogue
+from lisa_core.prompts import question
 from lisa_core.vlm import SEG_TOKEN
 
 
-def mirrored_turn(asked: str, reply: str) -> tuple[str, str] | None:
-    """Question and answer about the mirrored picture that mean the same, `left` and `right` exchanged.
+def mirrored_question(text: str, is_sentence: bool) -> str | None:
+    """The user turn that asks the same of the mirrored picture, `left` and `right` exchanged.
 
-    None where they are not surely to be had (see `mirror_words.mirrored`), and for what comes after other turns.
+    None where there is surely none: see `mirror_words.mirrored`, whose arguments these are.
     """
-    if isinstance(asked, Dialogue):
-        return None
-    parts = [mirrored(asked), *map(mirrored, reply.split(SEG_TOKEN))]
-    if None in parts:
-        return None
-    return str(parts[0]), SEG_TOKEN.join(map(str, parts[1:]))
+    other = mirrored(text, is_sentence)
+    return None if other is None else question(other, is_sentence)
+
+
+def mirrored_answer(reply: str) -> str | None:
+    """The answer that says the same about the mirrored picture, or None."""
+    parts = [mirrored(part) for part in reply.split(SEG_TOKEN)]
+    return None if None in parts else SEG_TOKEN.join(map(str, parts))
 
 
 def mean_with_mirrored(output: LisaOutput, other: LisaOutput, surely: Sequence[bool]) -> LisaOutput:

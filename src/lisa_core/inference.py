@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from lisa_core.data.collate import Collator
 from lisa_core.errors import ConfigError
-from lisa_core.flip_test import mean_with_mirrored, mirrored_turn
+from lisa_core.flip_test import mean_with_mirrored, mirrored_answer
 from lisa_core.mask_cut import expected_iou_cut
 from lisa_core.model import EncodedImages, LisaModel, LisaOutput
 from lisa_core.prompts import answer
@@ -29,7 +29,7 @@ class Pictures:
     state: EncodedImages
     """What `LisaModel.encode_image` returned."""
     mirrored: Pictures | None = None
-    """The same pictures mirrored, if the model is to be flip-tested."""
+    """The same pictures mirrored, once a flip test has encoded them."""
 
 
 @dataclass
@@ -62,21 +62,19 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 @torch.no_grad()  # inference mode would leave shared out weights that cannot be trained any more
 def encode(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) -> Pictures:
-    """Run everything that depends on the pictures alone, of the mirrored ones too with `flip_test`."""
-    encoded = _encoded(model, collator, images)
-    if model.config.flip_test:
-        encoded.mirrored = _encoded(model, collator, [ImageOps.mirror(image) for image in images])
-    return encoded
-
-
-def _encoded(model: LisaModel, collator: Collator, images: Sequence[Image.Image]) -> Pictures:
+    """Run everything that depends on the pictures alone."""
     batch = collator.picture_inputs(images)
     return Pictures(images, model.encode_image(to_device(batch, _device(model))))
 
 
 @torch.no_grad()  # inference mode would leave shared out weights that cannot be trained any more
 def predict(
-    model: LisaModel, collator: Collator, encoded: Pictures, questions: Sequence[str], image_index: Sequence[int]
+    model: LisaModel,
+    collator: Collator,
+    encoded: Pictures,
+    questions: Sequence[str],
+    image_index: Sequence[int],
+    mirrored: Sequence[str | None] | None = None,
 ) -> list[Prediction]:
     """Draw one mask for each question; the answer up to `[SEG]` is given (LISA's teacher-forced protocol).
 
@@ -86,8 +84,9 @@ def predict(
         encoded: U pictures.
         questions: N user turns.
         image_index: for each question, which picture it is about; must name every picture.
+        mirrored: `flip_test.mirrored_question` of each, for a model with `flip_test`; None: no mask is flip-tested.
     """
-    rows = predict_answers(model, collator, encoded, questions, [answer()] * len(questions), image_index)
+    rows = predict_answers(model, collator, encoded, questions, [answer()] * len(questions), image_index, mirrored)
     return [prediction for row in rows for prediction in row]
 
 
@@ -99,22 +98,35 @@ def predict_answers(
     questions: Sequence[str],
     answers: Sequence[str],
     image_index: Sequence[int],
+    mirrored: Sequence[str | None] | None = None,
 ) -> list[list[Prediction]]:
     """Draw the masks of each given answer, one for each `[SEG]` (late fusion: one); see `predict`."""
     output = _output(model, collator, encoded, questions, answers, image_index)
-    if encoded.mirrored is not None:
-        turns = [mirrored_turn(asked, reply) for asked, reply in zip(questions, answers)]
-        surely = [turn is not None for turn in turns]
-        if any(surely):
-            # Others are asked as they are, since each picture is to be named, and their masks are not used.
-            said = [turn or kept for turn, kept in zip(turns, zip(questions, answers))]
-            asked, replies = [question for question, _ in said], [reply for _, reply in said]
-            other = _output(model, collator, encoded.mirrored, asked, replies, image_index)
-            output = mean_with_mirrored(output, other, surely)
+    if model.config.flip_test and mirrored is not None:
+        replies = [mirrored_answer(reply) for reply in answers]
+        turns = [None if None in turn else turn for turn in zip(mirrored, replies)]
+        said = [other or turn for other, turn in zip(turns, zip(questions, answers))]
+        # Drawn even where no words are mirrored: with weights that are shared out, all processes draw or none does.
+        other = _output(
+            model,
+            collator,
+            _mirrored(model, collator, encoded),
+            [str(asked) for asked, _ in said],
+            [str(reply) for _, reply in said],
+            image_index,
+        )
+        output = mean_with_mirrored(output, other, [turn is not None for turn in turns])
     rows: list[list[Prediction]] = [[] for _ in questions]
     for row, prediction in _full_size(model, output, encoded, image_index):
         rows[row].append(prediction)
     return rows
+
+
+def _mirrored(model: LisaModel, collator: Collator, encoded: Pictures) -> Pictures:
+    """The mirrored pictures, encoded when they are first asked about."""
+    if encoded.mirrored is None:
+        encoded.mirrored = encode(model, collator, [ImageOps.mirror(image) for image in encoded.images])
+    return encoded.mirrored
 
 
 def _output(

@@ -19,6 +19,7 @@ from lisa_core.data.picture_file import load_image
 from lisa_core.encoder_cache import encoder_cache
 from lisa_core.errors import ConfigError, DataError
 from lisa_core.export import export_model, is_exported
+from lisa_core.flip_test import mirrored_question
 from lisa_core.hub import local_model, push_to_hub
 from lisa_core.inference import Pictures, encode, predict
 from lisa_core.model import LisaModel
@@ -106,8 +107,8 @@ class Segmenter:
     def flip_test(self, on: bool = True) -> Segmenter:
         """Draw each mask in the mirrored picture too and take the mean of both, or not, whatever the model was made to.
 
-        It is about pictures that are set from now on, and takes twice the time. `left` and `right` are exchanged in the
-        sentence; where that is not surely right (`the letter R`), the mask is that of the picture alone.
+        It takes twice the time. `left` and `right` are exchanged in the sentence; where that is not surely right (`the
+        letter R`), the mask is that of the picture alone. What `push_to_hub` uploads stays as it was.
         """
         self.model.config = replace(self.model.config, flip_test=on)
         return self
@@ -164,13 +165,12 @@ class Segmenter:
             raise ConfigError("no picture is set: call set_image first")
         for text in texts:
             _check_sentence(text)
-        questions = [
-            question(text, text.rstrip().endswith((".", "?", "!")) if is_sentence is None else is_sentence)
-            for text in texts
-        ]
-        if not questions:
+        if not texts:
             return []
-        drawn = predict(self.model, self.collator, self._encoded, questions, [0] * len(questions))
+        kinds = [text.rstrip().endswith((".", "?", "!")) if is_sentence is None else is_sentence for text in texts]
+        questions = [question(text, kind) for text, kind in zip(texts, kinds)]
+        mirrored = [mirrored_question(text, kind) for text, kind in zip(texts, kinds)]
+        drawn = predict(self.model, self.collator, self._encoded, questions, [0] * len(questions), mirrored)
         return [
             Segmentation(
                 text=text,

@@ -146,10 +146,11 @@ def test_masks_are_flip_tested_where_they_are_drawn(workplace, invoke, refusal):
     assert invoke(*EVAL, "--flip-test").exit_code == invoke(*EVAL, "--no-flip-test").exit_code == 0
     assert (workplace / "run" / "eval_val_flip_test.json").is_file()
     assert (workplace / "run" / "eval_val_no_flip_test.json").is_file()
-    assert "--flip-test goes with CKPT" in refusal(
+    assert "--no-flip-test go with CKPT" in refusal(
         "eval", "--predictions", "x.jsonl", "--data", "scenes", "--flip-test"
     )
-    assert "teacher-forced: what a model writes" in refusal(*EVAL, "--flip-test", "--protocol", "generated")
+    for option in ("--flip-test", "--no-flip-test"):
+        assert "teacher-forced: what a model writes" in refusal(*EVAL, option, "--protocol", "generated")
 
 
 def test_kept_features_give_the_same_figures(workplace, invoke, refusal):
@@ -334,7 +335,7 @@ def test_masks_are_saved_and_score_the_same_without_the_model(workplace, invoke,
     assert result.exit_code == 0, result.stderr
     assert result.stderr == "written to masks.eval_val.json\nwritten to pages/index.html\n"
     again = without_samples(workplace / "masks.eval_val.json")
-    told = {"checkpoint": None, "predictions": "masks.jsonl", "protocol": None}
+    told = {"checkpoint": None, "predictions": "masks.jsonl", "protocol": None, "flip_test": None}
     assert again == {**own, **told}
     assert read_evaluation(Path("masks.eval_val.json")).records == read_evaluation(Path("run")).records
 

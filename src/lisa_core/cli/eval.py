@@ -103,8 +103,8 @@ def evaluate(
             "--output",
             "-o",
             help="Where to write the JSON; default: CKPT/eval_SPLIT.json (right here for tiny and models of the hub), "
-            "for X.jsonl: X.eval_SPLIT.json; with --protocol generated, --phrasings all, --max-samples N or "
-            "--mask-temperature T or --flip-test, these are in the name, too.",
+            "for X.jsonl: X.eval_SPLIT.json; with --protocol generated, --phrasings all, --max-samples N, "
+            "--mask-temperature T, --flip-test or --no-flip-test, these are in the name, too.",
         ),
     ] = None,
     as_json: Annotated[
@@ -133,9 +133,11 @@ def evaluate(
     if predictions is not None and mask_temperature is not None:
         raise ConfigError("--mask-temperature goes with CKPT: the masks of --predictions are cut already")
     if predictions is not None and flip_test is not None:
-        raise ConfigError("--flip-test goes with CKPT: the masks of --predictions are drawn already")
-    if flip_test and protocol == "generated":
-        raise ConfigError("--flip-test goes with --protocol teacher-forced: what a model writes itself is drawn once")
+        raise ConfigError("--flip-test and --no-flip-test go with CKPT: the masks of --predictions are drawn already")
+    if flip_test is not None and protocol == "generated":
+        raise ConfigError(
+            "--flip-test and --no-flip-test go with --protocol teacher-forced: what a model writes itself is drawn once"
+        )
     if predictions is not None and feature_cache is not None:
         raise ConfigError("--feature-cache goes with CKPT: the masks of --predictions need no encoder")
     if predictions is not None and save_predictions is not None:
@@ -220,7 +222,7 @@ def evaluate(
         "phrasings": phrasings,
         "protocol": protocol if predictions is None else None,
         "mask_temperature": segmenter.model.config.mask_temperature if predictions is None else None,
-        "flip_test": predictions is None and protocol == "teacher-forced" and segmenter.model.config.flip_test,
+        "flip_test": protocol == "teacher-forced" and segmenter.model.config.flip_test if predictions is None else None,
     }
     record = {**about, **result.to_dict(), "unanswered": len(result.unanswered), **summary.to_dict()}
     record["skipped"] += len(dataset.skipped)
