@@ -101,21 +101,22 @@ def predict_answers(
     mirrored: Sequence[str | None] | None = None,
 ) -> list[list[Prediction]]:
     """Draw the masks of each given answer, one for each `[SEG]` (late fusion: one); see `predict`."""
-    output = _output(model, collator, encoded, questions, answers, image_index)
+
+    def drawn(pictures: Pictures, asked: Sequence[str], replies: Sequence[str]) -> LisaOutput:
+        batch = collator.inputs(pictures.images, asked, replies, image_index)
+        output: LisaOutput = model(to_device(batch, _device(model)), pictures.state)
+        return output
+
+    output = drawn(encoded, questions, answers)
     if model.config.flip_test and mirrored is not None:
         replies = [mirrored_answer(reply) for reply in answers]
-        turns = [None if None in turn else turn for turn in zip(mirrored, replies)]
-        said = [other or turn for other, turn in zip(turns, zip(questions, answers))]
         # Drawn even where no words are mirrored: with weights that are shared out, all processes draw or none does.
-        other = _output(
-            model,
-            collator,
+        other = drawn(
             _mirrored(model, collator, encoded),
-            [str(asked) for asked, _ in said],
-            [str(reply) for _, reply in said],
-            image_index,
+            [there or here for there, here in zip(mirrored, questions)],
+            [there or here for there, here in zip(replies, answers)],
         )
-        output = mean_with_mirrored(output, other, [turn is not None for turn in turns])
+        output = mean_with_mirrored(output, other, [None not in turn for turn in zip(mirrored, replies)])
     rows: list[list[Prediction]] = [[] for _ in questions]
     for row, prediction in _full_size(model, output, encoded, image_index):
         rows[row].append(prediction)
@@ -127,19 +128,6 @@ def _mirrored(model: LisaModel, collator: Collator, encoded: Pictures) -> Pictur
     if encoded.mirrored is None:
         encoded.mirrored = encode(model, collator, [ImageOps.mirror(image) for image in encoded.images])
     return encoded.mirrored
-
-
-def _output(
-    model: LisaModel,
-    collator: Collator,
-    encoded: Pictures,
-    questions: Sequence[str],
-    answers: Sequence[str],
-    image_index: Sequence[int],
-) -> LisaOutput:
-    batch = collator.inputs(encoded.images, questions, answers, image_index)
-    output: LisaOutput = model(to_device(batch, _device(model)), encoded.state)
-    return output
 
 
 @torch.no_grad()

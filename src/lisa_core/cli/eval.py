@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lisa_core.cli.files import writable
-from lisa_core.cli.masks import FlipTest, MaskTemperature
+from lisa_core.cli.masks import FlipTest, MaskTemperature, draw_as_told
 from lisa_core.config import existing_data
 from lisa_core.errors import ConfigError
 from lisa_core.formats import AUTO
@@ -170,10 +170,7 @@ def evaluate(
         from lisa_core.segmenter import Segmenter
 
         segmenter = Segmenter.load(checkpoint, device if processes is None else str(processes.device))
-        if mask_temperature is not None:
-            segmenter.cut_masks(mask_temperature)
-        if flip_test is not None:
-            segmenter.flip_test(flip_test)
+        draw_as_told(segmenter, mask_temperature, flip_test)
         if feature_cache is not None:
             segmenter.keep_features(feature_cache)
 

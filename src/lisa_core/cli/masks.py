@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from lisa_core.segmenter import Segmenter
 
 MaskTemperature = Annotated[
     float | None,
@@ -25,3 +28,11 @@ FlipTest = Annotated[
         show_default=False,
     ),
 ]
+
+
+def draw_as_told(segmenter: Segmenter, mask_temperature: float | None, flip_test: bool | None) -> None:
+    """Have a model draw by these options; where one is not given, as it was trained."""
+    if mask_temperature is not None:
+        segmenter.cut_masks(mask_temperature)
+    if flip_test is not None:
+        segmenter.flip_test(flip_test)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lisa_core.cli.masks import FlipTest, MaskTemperature
+from lisa_core.cli.masks import FlipTest, MaskTemperature, draw_as_told
 from lisa_core.errors import DataError
 
 
@@ -43,10 +43,7 @@ def segment(
 
     picture = load_image(image, turned=True)
     segmenter = Segmenter.load(checkpoint, device)
-    if mask_temperature is not None:
-        segmenter.cut_masks(mask_temperature)
-    if flip_test is not None:
-        segmenter.flip_test(flip_test)
+    draw_as_told(segmenter, mask_temperature, flip_test)
     drawn = segmenter.set_image(picture).segment_many(sentences)
     report = write_outputs(output, image.stem, picture, drawn, image_path=image)
     for result in drawn:
