@@ -69,9 +69,11 @@ def test_masks_are_cut_where_their_expected_iou_is_best(workplace, picture, invo
 
 
 def test_masks_are_flip_tested(workplace, picture, invoke):
-    args = ("segment", "run", "photo.png", *SENTENCES, "--device", "cpu")
+    args = ("segment", "tiny", "photo.png", *SENTENCES, "--device", "cpu")
     assert invoke(*args, "--flip-test").exit_code == 0
-    check_outputs(workplace, picture, Segmenter.load(workplace / "run", "cpu").flip_test())
+    check_outputs(workplace, picture, Segmenter.load("tiny", "cpu").flip_test())
+    with pytest.raises(AssertionError):
+        check_outputs(workplace, picture, Segmenter.load("tiny", "cpu"))
 
 
 def test_a_photograph_is_segmented_and_shown_upright(workplace, invoke):
