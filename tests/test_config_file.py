@@ -98,7 +98,8 @@ def test_the_detailed_preset_is_what_the_benchmark_on_photographs_has():
     assert PRESETS["detailed"].settings.items() <= chosen.items()
     left = set(chosen) - set(PRESETS["detailed"].settings)
     towers = {"vlm", "image_encoder_model_name", "text_encoder_model_name"}
-    # With a temperature no mask is empty: right where each sentence means something, but not everywhere.
+    # With a temperature no mask is empty: right where each sentence means something, but not everywhere. A flip test
+    # takes twice the time to draw.
     assert left == {*towers, "fusion", "sam", "sam_prompt_dim", "sam_decoder_depth", "mask_temperature", "flip_test"}
 
 
@@ -124,6 +125,40 @@ def test_what_is_no_config_is_one_line_that_names_the_file(tmp_path, content, sa
     with pytest.raises(ConfigError) as caught:
         read_settings(path)
     assert said in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_overrides_what_it_extends_and_each_setting_names_its_file(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "base.yaml").write_text("model: {vlm: smolvlm, img_size: 64}\noptim: {num_epochs: 3}")
+    (tmp_path / "deep" / "middle.yaml").write_text("extends: ../base.yaml\nmodel: {img_size: 96}\nbatch_size: 4")
+    (tmp_path / "deep" / "run.json").write_text('{"extends": "middle.yaml", "optim": {"num_epochs": 7}}')
+    resolved = resolve({"batch_size": 5}, str(tmp_path / "deep" / "run.json"))
+    config = resolved.config
+    assert (config.model.vlm, config.model.img_size) == ("smolvlm", 96)
+    assert (config.optim.num_epochs, config.data.batch_size) == (7, 5)
+    origins = {name: Path(resolved.origins[name]).name for name in ("vlm", "img_size", "num_epochs", "batch_size")}
+    assert origins == {"vlm": "base.yaml", "img_size": "middle.yaml", "num_epochs": "run.json", "batch_size": "flag"}
+    middle = {"vlm": "smolvlm", "img_size": 96, "num_epochs": 3, "batch_size": 4}
+    assert read_settings(tmp_path / "deep" / "middle.yaml") == middle
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("extends: run.yaml", "it extends run.yaml, which extends it"),
+        ("extends: other.yaml", "it extends run.yaml, which extends it"),
+        ("extends: absent.yaml", "it extends 'absent.yaml', which is no file beside it"),
+        ("extends: [a, b]", "it extends ['a', 'b'], which is no file beside it"),
+        ("extends: broken.yaml", "broken.yaml: batchsize is no setting"),
+    ],
+)
+def test_what_cannot_be_extended_is_one_line(tmp_path, content, said):
+    (tmp_path / "other.yaml").write_text("extends: run.yaml\nbatch_size: 3")
+    (tmp_path / "broken.yaml").write_text("batchsize: 3")
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        read_settings(tmp_path / "run.yaml")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_other_bytes_than_text_and_files_that_are_not_there(tmp_path):

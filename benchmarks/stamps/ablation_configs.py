@@ -6,60 +6,46 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lisa_core.config_file import FIELD_SECTION, settings_layers
 from lisa_core.errors import ConfigError
 
 CONFIGS = Path(__file__).parent / "configs"
 
 
-def read_config(name: str, folder: Path = CONFIGS, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A configuration with what it `extends` filled in.
+def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
+    """A configuration with what it `extends` filled in, by sections.
 
     Args:
         name: of the file, without `.yaml`.
         folder: where it lies.
-        above: those that extend it.
 
     Raises:
-        ConfigError: if there is none of that name, it cannot be read, or it extends itself.
+        ConfigError: if there is none of that name, or it is no file for `lisa train --config`.
     """
-    config = _read(name, folder)
-    parent = config.pop("extends", None)
-    if parent is None:
-        return config
-    if parent in (*above, name):
-        raise ConfigError(f"{folder / name}.yaml extends {parent!r}, which extends it: extend another one.")
-    merged = read_config(parent, folder, (*above, name))
-    for section, values in config.items():
-        merged[section] = {**merged.get(section, {}), **values}
-    return merged
+    config: dict[str, Any] = {}
+    for key, value in (item for _, layer in _layers(name, folder) for item in layer.items()):
+        config.setdefault(FIELD_SECTION[key], {})[key] = value
+    if not {"model", "data", "optim"} <= config.keys():
+        raise ConfigError(f"{folder / name}.yaml lacks model, data or optim: write `extends: base.yaml` and a change.")
+    return config
 
 
 def parent_of(name: str, folder: Path = CONFIGS) -> str | None:
     """The configuration that one says what it changes in; None: it says all.
 
     Raises:
-        ConfigError: if there is none of that name, or it cannot be read.
+        ConfigError: as `read_config`.
     """
-    return _read(name, folder).get("extends")
+    layers = _layers(name, folder)
+    return Path(layers[-2][0]).stem if len(layers) > 1 else None
 
 
-def _read(name: str, folder: Path) -> dict[str, Any]:
+def _layers(name: str, folder: Path) -> list[tuple[str, dict[str, Any]]]:
     path = folder / f"{name}.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not path.is_file():
         known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
-        raise ConfigError(f"there is no configuration {name!r}: choose from {known}.") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is no YAML ({' '.join(str(error).split())}): mend it.") from error
-    sections = {key: value for key, value in config.items() if key != "extends"} if isinstance(config, dict) else {}
-    if not sections or not all(isinstance(values, dict) for values in sections.values()):
-        raise ConfigError(f"{path} has not only sections of settings: write `extends: base` and what it changes.")
-    if "extends" not in config and not {"model", "data", "optim"} <= config.keys():
-        raise ConfigError(f"{path} lacks model, data or optim: write `extends: base` and what it changes.")
-    return config
+        raise ConfigError(f"there is no configuration {name!r}: choose from {known}.")
+    return settings_layers(path)
 
 
 def settings(

@@ -23,6 +23,9 @@ from lisa_core.settings import hints_of
 ENVIRONMENT = "environment"
 """The section of a run's `config.json` that says where the run comes from; it holds no settings."""
 
+EXTENDS = "extends"
+"""What names the file whose settings another one overrides."""
+
 FIELD_SECTION = {item.name: name for name, section in SECTIONS.items() for item in dataclasses.fields(section)}
 """Section of every setting; their names are unique."""
 
@@ -56,7 +59,7 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
             raise ConfigError(f"--preset {name} is not known: choose among {', '.join(PRESETS)}")
         layers.append((f"preset {name}", PRESETS[name].settings))
     if file is not None:
-        layers.append((file, read_settings(Path(file).expanduser())))
+        layers += settings_layers(Path(file).expanduser())
     resume = flags.get("resume")
     if resume is not None and resume != "auto":
         run = _run_of(Path(resume).expanduser())
@@ -130,18 +133,43 @@ def _kept_of(path: Path) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings of a YAML or JSON file by name, as config fields hold them.
+    """The settings of a YAML or JSON file by name, as config fields hold them; its own override what it `extends`.
 
     Sections and flat names both do; `-` in a name is as good as `_`.
 
     Raises:
         ConfigError: if it cannot be read, naming everything in it that is no setting.
     """
+    return {name: value for _, layer in settings_layers(path) for name, value in layer.items()}
+
+
+def settings_layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """The settings of a file after those of the file that it `extends`, and so on, each with the file's name.
+
+    Args:
+        path: of the file; what it extends is found from its folder.
+        above: resolved paths of the files that extend it.
+
+    Raises:
+        ConfigError: as `read_settings`, and if it extends no file, or itself.
+    """
     content = _load(path)
     if content is None:
-        return {}
+        content = {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold settings by name, not a {type(content).__name__}: see `lisa config init`")
+    parent = content.pop(EXTENDS, None)
+    if parent is None:
+        return [(str(path), _own_settings(path, content))]
+    other = path.parent / Path(parent).expanduser() if isinstance(parent, str) else None
+    if other is None or not other.is_file():
+        raise ConfigError(f"{path}: it extends {parent!r}, which is no file beside it: name a config file by its path")
+    if other.resolve() in (*above, path.resolve()):
+        raise ConfigError(f"{path}: it extends {parent}, which extends it: extend another file")
+    return [*settings_layers(other, (*above, path.resolve())), (str(path), _own_settings(path, content))]
+
+
+def _own_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     faults: list[str] = []
     for key, value in content.items():

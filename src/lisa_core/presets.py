@@ -34,8 +34,8 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "24gb": Preset("full precision with LoRA, one sentence at a time", _SMALL_STEPS),
-    # What benchmarks/stamps/configs/base.yaml has beside sizes, rates and where masks are cut: with a temperature no
-    # mask is empty, which is right only where each sentence means something.
+    # The parts and losses of benchmarks/stamps/configs/base.yaml. Its fusion, way of training and flip test are the
+    # user's choice, and with its temperature no mask is empty, which is right only where each sentence means something.
     "detailed": Preset(
         "finer outlines and a map that hears of its neighbours and of the whole picture, at some time a step",
         {
