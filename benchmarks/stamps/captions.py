@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from catalogue import Material, load_material
 from scene_files import SIDECAR
 
+from lisa_core.data.links import link_or_copy
 from lisa_core.data.llava_instruct import IMAGE_PLACEHOLDER
 from lisa_core.errors import DataError, LisaError
 
@@ -64,7 +63,7 @@ def write(data: Path, out: Path, material: Material) -> int:
         out.mkdir(parents=True)
         for record in records:
             name = f"scene_{record['scene']:05d}.jpg"
-            _link(data / "train" / f"scene_{record['scene']:05d}_0.jpg", out / name)
+            link_or_copy(data / "train" / f"scene_{record['scene']:05d}_0.jpg", out / name)
             turns = [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": caption(record, names)}]
             entries.append({"id": name.removesuffix(".jpg"), "image": name, "conversations": turns})
         (out / "train.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
@@ -72,13 +71,6 @@ def write(data: Path, out: Path, material: Material) -> int:
         what = f"{error.filename or out}: {error.strerror or error}"
         raise DataError(f"{what}; mend that, remove {out} and begin again") from error
     return len(entries)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
 
 
 def main() -> None:

@@ -13,9 +13,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import os
 import re
-import shutil
 import sys
 import time
 from collections import Counter
@@ -34,6 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scene_files import SIDECAR, VERSION, Files, make_files
 from view import KINDS
 
+from lisa_core.data.links import link_or_copy
 from lisa_core.errors import ConfigError, DataError, LisaError
 
 MANIFEST = "benchmark.json"
@@ -123,8 +122,9 @@ class _Summary:
         counts = self.counts.setdefault(split, Counter())
         asked = record["asked"]
         counts.update(scenes=1, annotations=len(asked), texts=sum(len(one["text"]) for one in asked))
-        counts.update(with_two_distractors_of_a_kind=record["kin"] >= 3, annotations_with_rivals=0)
         counts.update(annotations_with_rivals=sum(one["rivals"] > 0 for one in asked))
+        counts.update(annotations_with_two_rivals=sum(one["rivals"] > 1 for one in asked))
+        counts.update(scenes_with_two_rivals=any(one["rivals"] > 1 for one in asked))
         counts.update(annotations_with_new_nouns=sum(not one["words_known"] for one in asked))
         self.kinds.setdefault(split, Counter()).update(one["kind"] for one in asked)
         self.objects.setdefault(split, set()).update(item["stamp"] for item in record["objects"])
@@ -171,10 +171,7 @@ def _write(folder: Path, files: Files) -> dict[str, bytes]:
         name = f"{files.stem}_{number}"
         (folder / f"{name}.json").write_bytes(annotation)
         if number:
-            try:
-                os.link(picture, folder / f"{name}.jpg")
-            except OSError:  # a file system without hard links
-                shutil.copyfile(picture, folder / f"{name}.jpg")
+            link_or_copy(picture, folder / f"{name}.jpg")
         written[f"{name}.jpg"], written[f"{name}.json"] = files.jpeg, annotation
     return written
 
@@ -232,8 +229,9 @@ def main() -> None:
         print(f"{split}: {counted['scenes']} scenes, {asked}")
         print(f"  {objects} cut-outs, {photographs} photographs; {kinds}")
         print(
-            f"  two distractors of a kind in {counted['with_two_distractors_of_a_kind']} scenes; "
-            f"a noun of no training object in {counted['annotations_with_new_nouns']} of the objects asked for"
+            f"  two rivals that the noun might mean, too: {counted['annotations_with_two_rivals']} of the objects, "
+            f"in {counted['scenes_with_two_rivals']} scenes; a noun of no training object: "
+            f"{counted['annotations_with_new_nouns']} of the objects"
         )
 
 

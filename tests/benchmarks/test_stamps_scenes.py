@@ -138,6 +138,10 @@ def test_counts_are_those_of_the_files(written: Path) -> None:
         annotations = [json.loads(path.read_text()) for path in (written / split).glob("*.json")]
         assert found["counts"][split]["annotations"] == len(annotations) == sum(found["kinds"][split].values())
         assert found["counts"][split]["texts"] == sum(len(one["text"]) for one in annotations)
+        paths = (written / split).glob("*.json")
+        of_three = [path.stem.rpartition("_")[0] for path in paths if json.loads(path.read_text())["rivals"] >= 2]
+        assert found["counts"][split]["annotations_with_two_rivals"] == len(of_three)
+        assert found["counts"][split]["scenes_with_two_rivals"] == len(set(of_three))
         unknown = sum(not one["words_known"] for one in annotations)
         assert found["counts"][split]["annotations_with_new_nouns"] == unknown
         assert split == "test_unseen" or unknown == 0

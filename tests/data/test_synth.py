@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from lisa_core.data import ReasonSeg, group_by_image
-from lisa_core.data import synth as synth_module
 from lisa_core.data.scenes import HELD_OUT
 from lisa_core.data.synth import SynthConfig, make_scene, synthesize
 from lisa_core.errors import ConfigError, DataError
@@ -97,7 +96,7 @@ def test_pictures_are_copied_where_links_are_not_to_be_had(
     def refuse(*_: object) -> None:
         raise OSError("no links here")
 
-    monkeypatch.setattr(synth_module.os, "link", refuse)
+    monkeypatch.setattr("os.link", refuse)
     synthesize(tmp_path / "copied", CONFIG)
     assert contents(tmp_path / "copied") == contents(written)
 

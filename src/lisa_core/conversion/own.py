@@ -25,6 +25,7 @@ from lisa_core.conversion.writer import (
     write_json,
 )
 from lisa_core.data.files import is_question
+from lisa_core.data.links import link_or_copy
 from lisa_core.data.picture_file import turn_of
 from lisa_core.data.polygons import mask_to_polygons
 from lisa_core.outputs import mask_to_rle
@@ -94,7 +95,7 @@ class ReasonSegWriter(Writer):
             path = self.folder / split / self.name(split, wanted)
         key = split, target.first.image_path
         if key in self.pictures:
-            self.same_picture(self.folder / split / self.pictures[key], path)
+            link_or_copy(self.folder / split / self.pictures[key], path)
         else:
             self.save_picture(target, path)
             self.pictures[key] = path.name

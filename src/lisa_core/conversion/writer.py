@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import json
-import os
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -110,13 +109,6 @@ class Writer(ABC):
             shutil.copyfile(target.first.image_path, path)
         else:
             target.image.save(path, "PNG", exif=b"")
-
-    def same_picture(self, first: Path, path: Path) -> None:
-        """Another name for a picture that was written before, without its bytes where the file system can do that."""
-        try:
-            os.link(first, path)
-        except OSError:
-            shutil.copyfile(first, path)
 
     def segmentation(self, mask: np.ndarray) -> Any:
         """COCO's form of a bool [H,W] mask; an empty one has no polygons, so it is run lengths."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from lisa_core.data.expressions import COMPARING, describe
+from lisa_core.data.links import link_or_copy
 from lisa_core.data.polygons import mask_to_polygons
 from lisa_core.data.scenes import HELD_OUT, Scene, sample_scene
 from lisa_core.data.wording import Expression, phrase
@@ -178,7 +177,7 @@ def _write_scene(
     for number, expression in enumerate(expressions):
         stem = f"scene_{index:05d}_{number}"
         if number:
-            _link(picture, folder / f"{stem}.jpg")
+            link_or_copy(picture, folder / f"{stem}.jpg")
         is_sentence = bool(rng.random() < 0.5)
         texts = phrase(rng, expression, is_sentence)
         polygons = mask_to_polygons(scene.masks[expression.target])
@@ -195,11 +194,3 @@ def _write_scene(
             digest.update(data)
         texts_written += len(texts)
     return texts_written
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make `target` the same picture as `source`: a hard link, or a copy where the file system has none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
