@@ -30,6 +30,8 @@ PAGES = [
     *sorted(ROOT.glob("plugins/*/README.md")),
     *sorted(ROOT.glob("benchmarks/*/README.md")),
 ]
+SET = r"(?:[A-Z_]+=\S+ )*"
+"""Variables set for one command."""
 HELPS: dict[tuple[str, ...], str] = {}
 """Help pages by command, each asked for once."""
 SOURCES = "\n".join(path.read_text() for path in [*EXAMPLE.rglob("*.py"), EXAMPLE / "pyproject.toml"])
@@ -42,7 +44,8 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> list[list[str]]:
     """Every `lisa ...` line of a page's indented and inline code."""
     text = page.read_text().replace("\\\n", " ")
-    lines = re.findall(r"^    (lisa [a-z].*)$", text, re.MULTILINE) + re.findall(r"`(lisa [a-z][^`]*)`", text)
+    lines = re.findall(rf"^    {SET}(lisa [a-z].*)$", text, re.MULTILINE)
+    lines += re.findall(rf"`{SET}(lisa [a-z][^`]*)`", text)
     return [shlex.split(line, comments=True) for line in lines]
 
 
@@ -99,7 +102,8 @@ def test_the_commands_it_names_exist_with_their_options(page):
 def script_lines(page: Path) -> list[list[str]]:
     """Every line of a page's code that runs a script of this repository."""
     text = page.read_text().replace("\\\n", " ")
-    lines = re.findall(r"(?:^    |`)python (?:lisa-core/)?((?:benchmarks|docs|examples)/[^`\n]*)", text, re.MULTILINE)
+    script = r"python (?:lisa-core/)?((?:benchmarks|docs|examples)/[^`\n]*)"
+    lines = re.findall(rf"(?:^    |`){SET}{script}", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
 
 

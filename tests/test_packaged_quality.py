@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from lisa_core import Segmenter
@@ -37,12 +35,3 @@ def test_words_for_places_and_sizes_too(result: EvaluationResult) -> None:
         if any(word in record.text.lower() for word in ("most", "largest", "smallest", "biggest", " left", " right"))
     ]
     assert len(compared) > 15 and sum(compared) / len(compared) > 0.5
-
-
-def test_a_folder_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lisa_core.errors import CheckpointError
-
-    (tmp_path / "tiny").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="tiny"):
-        Segmenter.load("tiny")

@@ -16,7 +16,7 @@ SIZES = ((512, 384), (384, 512), (480, 360), (448, 448), (512, 320))
 """Pictures' width and height in pixels."""
 
 LEAST_SEEN = 0.45
-"""Share of every object's pixels that is visible, at least; below `expressions.LEAST_SHOWN` it is not asked for."""
+"""Share of every object's pixels that is visible, at least; below `view.LEAST_SHOWN` it is not asked for."""
 
 _SIZE_WEIGHTS = (0.4, 0.2, 0.15, 0.15, 0.1)
 _COUNT_WEIGHTS = {2: 0.15, 3: 0.35, 4: 0.3, 5: 0.2}
