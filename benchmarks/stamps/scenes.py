@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import re
 import sys
 import time
 from collections import Counter
@@ -33,12 +32,13 @@ from scene_files import SIDECAR, VERSION, Files, make_files
 from view import KINDS
 
 from lisa_core.data.links import link_or_copy
+from lisa_core.data.scene_folder import prepare_scene_folder
 from lisa_core.errors import ConfigError, DataError, LisaError
 
 MANIFEST = "benchmark.json"
 """File that marks a folder as written by this script."""
 
-_OUR_FILES = re.compile(r"scene_\d{5}_\d\.(jpg|json)")
+_GENERATOR = "benchmarks/stamps"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def synthesize(
     jobs = [(split, index) for split in SPLITS for index in range(wanted[split])]
     started = time.monotonic()
     try:
-        _prepare(out, force)
+        prepare_scene_folder(out, MANIFEST, _GENERATOR, SPLITS, force)
         summary = _Summary()
         with (out / SIDECAR).open("w", encoding="utf-8") as sidecar, _progress() as bar:
             task = bar.add_task("scenes", total=len(jobs))
@@ -76,7 +76,7 @@ def synthesize(
                 bar.advance(task)
             sidecar.write("\n]\n")
         manifest = {
-            "generator": "benchmarks/stamps",
+            "generator": _GENERATOR,
             "version": VERSION,
             "complete": True,
             "seed": seed,
@@ -174,24 +174,6 @@ def _write(folder: Path, files: Files) -> dict[str, bytes]:
             link_or_copy(picture, folder / f"{name}.jpg")
         written[f"{name}.jpg"], written[f"{name}.json"] = files.jpeg, annotation
     return written
-
-
-def _prepare(out: Path, force: bool) -> None:
-    """Make the folder, or empty it of our own files; raises `DataError` when it holds something else."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file: choose a folder to write the scenes to.")
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        if not (out / MANIFEST).is_file():
-            raise DataError(f"{out} is not empty and was not written by this script: choose another folder.")
-        if not force:
-            raise DataError(f"{out} already holds scenes: choose another folder, or replace them with --force.")
-        for split in SPLITS:
-            for path in (out / split).glob("scene_*"):
-                if _OUR_FILES.fullmatch(path.name):
-                    path.unlink()
-    # Written first, so that a run that was interrupted can be repeated with --force.
-    (out / MANIFEST).write_text(json.dumps({"generator": "benchmarks/stamps", "complete": False}) + "\n")
 
 
 def _progress() -> Progress:

@@ -167,7 +167,7 @@ def test_only_our_own_folder_is_replaced(copy: Path, material: Material, tmp_pat
     assert (copy / "train" / "mine.txt").exists() and len(list((copy / "val").iterdir())) == 0
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "a.txt").write_text("a")
-    with pytest.raises(DataError, match="was not written by this script"):
+    with pytest.raises(DataError, match="was not written by `benchmarks/stamps`"):
         synthesize(tmp_path / "foreign", material, COUNTS, force=True)
     with pytest.raises(ConfigError, match="counts are"):
         synthesize(tmp_path / "new", material, Counts(0, 0, 0))

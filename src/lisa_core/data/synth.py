@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from PIL import Image
 from lisa_core.data.expressions import COMPARING, describe
 from lisa_core.data.links import link_or_copy
 from lisa_core.data.polygons import mask_to_polygons
+from lisa_core.data.scene_folder import prepare_scene_folder
 from lisa_core.data.scenes import HELD_OUT, Scene, sample_scene
 from lisa_core.data.wording import Expression, phrase
 from lisa_core.errors import ConfigError, DataError
@@ -29,7 +29,7 @@ MANIFEST = "synth.json"
 """Name of the file that marks a folder as written by `synthesize`."""
 
 _SPLITS = ("train", "val", "test")
-_OUR_FILES = re.compile(r"scene_\d{5,}_\d+\.(jpg|json)")
+_GENERATOR = "lisa data synth"
 _SMALLEST_PICTURE = 32
 
 Progress = Callable[[int, int], None]
@@ -88,7 +88,7 @@ def synthesize(
     directory = Path(directory)
     total = config.train + config.val + config.test
     try:
-        _prepare(directory, force)
+        prepare_scene_folder(directory, MANIFEST, _GENERATOR, _SPLITS, force)
         digest = hashlib.sha256()
         counts: dict[str, Counter[str]] = {split: Counter() for split in _SPLITS}
         kinds: Counter[str] = Counter()
@@ -108,7 +108,7 @@ def synthesize(
                 if progress is not None:
                     progress(done, total)
         summary = {
-            "generator": "lisa data synth",
+            "generator": _GENERATOR,
             "version": FORMAT_VERSION,
             "complete": True,
             "settings": asdict(config),
@@ -139,29 +139,6 @@ def make_scene(
         expressions = describe(rng, scene, min(wanted, len(scene.objects)), first, config.comparing)
         if len(expressions) >= min(2, len(scene.objects)) and (not first or expressions[0].target in first):
             return scene, expressions
-
-
-def _prepare(directory: Path, force: bool) -> None:
-    """Make the folder, or empty it of our own files; raises `DataError` when it holds something else."""
-    if directory.exists() and not directory.is_dir():
-        raise DataError(f"{directory} is a file: choose a folder to write the scenes to.")
-    directory.mkdir(parents=True, exist_ok=True)
-    ours = (directory / MANIFEST).is_file()
-    if any(directory.iterdir()):
-        if not ours:
-            raise DataError(
-                f"{directory} is not empty and was not written by `lisa data synth`: choose another folder."
-            )
-        if not force:
-            raise DataError(f"{directory} already holds scenes: choose another folder, or replace them with --force.")
-        for split in _SPLITS:
-            for path in (directory / split).glob("scene_*"):
-                if _OUR_FILES.fullmatch(path.name):
-                    path.unlink()
-    # Written first, so that a run that was interrupted can be repeated with --force.
-    (directory / MANIFEST).write_text(
-        json.dumps({"generator": "lisa data synth", "complete": False}) + "\n", encoding="utf-8"
-    )
 
 
 def _write_scene(
