@@ -147,8 +147,16 @@ def test_a_file_overrides_what_it_extends_and_each_setting_names_its_file(tmp_pa
     [
         ("extends: run.yaml", "it extends run.yaml, which extends it"),
         ("extends: other.yaml", "it extends run.yaml, which extends it"),
-        ("extends: absent.yaml", "it extends 'absent.yaml', which is no file beside it"),
-        ("extends: [a, b]", "it extends ['a', 'b'], which is no file beside it"),
+        ("extends: absent.yaml", "no file 'absent.yaml' to extend: give its path"),
+        ("extends: others.yml", "no file 'others.yml' to extend: did you mean other.yaml?"),
+        ("extends: .", "no file '.' to extend"),
+        ("extends: ~nobody_of_that_name/x.yaml", "to extend: give its path"),
+        (f"extends: {'x' * 300}", "to extend: give its path"),
+        ("extends: [a, b]", "extends must be the path of one config file, not ['a', 'b']"),
+        ("extends:", "extends must be the path of one config file, not None"),
+        ("extend: other.yaml", "extend is no setting, did you mean extends?"),
+        ("Extends: other.yaml", "extends is written so, and outside of the sections"),
+        ("model: {extends: other.yaml}", "extends is written so, and outside of the sections"),
         ("extends: broken.yaml", "broken.yaml: batchsize is no setting"),
     ],
 )
@@ -159,6 +167,34 @@ def test_what_cannot_be_extended_is_one_line(tmp_path, content, said):
     with pytest.raises(ConfigError) as caught:
         read_settings(tmp_path / "run.yaml")
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_other_data_bring_their_own_rates_and_formats(tmp_path):
+    (tmp_path / "base.yaml").write_text("data: [{data: a, rate: 3, format: coco}, {data: b, rate: 1}]\nbatch_size: 4")
+    (tmp_path / "same.yaml").write_text("extends: base.yaml\nbatch_size: 8")
+    (tmp_path / "one.yaml").write_text("extends: base.yaml\ndata: {data: c}")
+    (tmp_path / "two.yaml").write_text("extends: base.yaml\ndata: [{data: c, rate: 1}, {data: d, rate: 2}]")
+    same, one, two = (resolve(file=str(tmp_path / f"{name}.yaml")).config.data for name in ("same", "one", "two"))
+    assert (same.data, same.sample_rates, same.data_format, same.batch_size) == ("a||b", "3,1", "coco||auto", 8)
+    assert (one.data, one.sample_rates, one.data_format, one.batch_size) == ("c", None, "auto", 4)
+    assert (two.data, two.sample_rates, two.data_format) == ("c||d", "1,2", "auto")
+
+
+def test_a_run_that_is_extended_is_not_written_over(trained, tmp_path):
+    record = trained.folder / "run" / "config.json"
+    assert json.loads(record.read_text())["run"]["output_dir"]
+    (tmp_path / "longer.yaml").write_text(f"extends: {record}\nnum_epochs: 9")
+    for file in (record, tmp_path / "longer.yaml"):
+        config = resolve(file=str(file)).config
+        assert not config.run.output_dir and not config.run.overwrite and config.run.resume is None
+    assert config.optim.num_epochs == 9 and config.data.data == json.loads(record.read_text())["data"]["data"]
+
+
+def test_a_start_that_is_taken_back_gives_no_shapes(trained, tmp_path):
+    (tmp_path / "base.yaml").write_text(f"init_from: {trained.folder / 'run'}")
+    (tmp_path / "fresh.yaml").write_text("extends: base.yaml\ninit_from: null")
+    assert resolve(file=str(tmp_path / "base.yaml")).config.model != TrainConfig().model
+    assert resolve(file=str(tmp_path / "fresh.yaml")).config.model == TrainConfig().model
 
 
 def test_other_bytes_than_text_and_files_that_are_not_there(tmp_path):

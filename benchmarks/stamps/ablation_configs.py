@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lisa_core.config_file import FIELD_SECTION, settings_layers
+from lisa_core.config_file import FIELD_SECTION, resolve, settings_layers
 from lisa_core.errors import ConfigError
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -22,11 +22,16 @@ def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
     Raises:
         ConfigError: if there is none of that name, or it is no file for `lisa train --config`.
     """
+    layers = _layers(name, folder)
+    whole = resolve(file=str(folder / f"{name}.yaml")).config
+    whole.validate()
     config: dict[str, Any] = {}
-    for key, value in (item for _, layer in _layers(name, folder) for item in layer.items()):
+    for key, value in (item for _, layer in layers for item in layer.items()):
         config.setdefault(FIELD_SECTION[key], {})[key] = value
     if not {"model", "data", "optim"} <= config.keys():
         raise ConfigError(f"{folder / name}.yaml lacks model, data or optim: write `extends: base.yaml` and a change.")
+    config["optim"].setdefault("num_epochs", whole.optim.num_epochs)
+    config["data"].setdefault("batch_size", whole.data.batch_size)
     return config
 
 
@@ -45,7 +50,11 @@ def _layers(name: str, folder: Path) -> list[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
         raise ConfigError(f"there is no configuration {name!r}: choose from {known}.")
-    return settings_layers(path)
+    layers = settings_layers(path)
+    for file, _ in layers:
+        if Path(file).resolve().parent != folder.resolve():
+            raise ConfigError(f"{path} extends a file of another folder, {file}: put it beside the others.")
+    return layers
 
 
 def settings(

@@ -59,18 +59,19 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
             raise ConfigError(f"--preset {name} is not known: choose among {', '.join(PRESETS)}")
         layers.append((f"preset {name}", PRESETS[name].settings))
     if file is not None:
-        layers += settings_layers(Path(file).expanduser())
+        layers += settings_layers(_home(file))
     resume = flags.get("resume")
     if resume is not None and resume != "auto":
-        run = _run_of(Path(resume).expanduser())
+        run = _run_of(_home(resume))
         # How the earlier run was started is not how this one is.
         own = {key: value for key, value in read_settings(run / CONFIG_FILE).items() if key not in _OF_A_START}
         layers.append((str(run / CONFIG_FILE), {**own, "output_dir": str(run)}))
     layers.append(("flag", flags))
-    start = next((layer["init_from"] for _, layer in reversed(layers) if layer.get("init_from")), None)
-    if isinstance(start, str):
+    given = {name: value for _, layer in layers for name, value in layer.items()}
+    start = given.get("init_from")
+    if isinstance(start, str) and start:
         kept = _kept_of(model_folder(start))
-        if any(layer.get(name) for _, layer in layers for name in _BASES):
+        if any(given.get(name) for name in _BASES):
             kept = {name: value for name, value in kept.items() if name not in ("vlm", "vlm_model_name")}
         layers.insert(0, (start, kept))
     values: dict[str, Any] = {}
@@ -105,6 +106,18 @@ _KEPT = (
 """What gives a checkpoint's weights their shapes, and what they are best used with."""
 _BASES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name")
 _OF_A_START = ("resume", "init_from", "overwrite")
+_OF_ITS_FOLDER = ("output_dir", "resume", "overwrite")
+"""What of a run's record is no recipe for another run, which would be written over it."""
+_OF_THE_DATA = ("dataset", "data_format", "sample_rates")
+"""What says something of `data`, and goes with it where another file names other data."""
+
+
+def _home(name: str) -> Path:
+    """A path with `~` filled in, if it is somebody's."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def _run_of(path: Path) -> Path:
@@ -158,18 +171,38 @@ def settings_layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str,
         content = {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold settings by name, not a {type(content).__name__}: see `lisa config init`")
+    extends = EXTENDS in content
     parent = content.pop(EXTENDS, None)
-    if parent is None:
-        return [(str(path), _own_settings(path, content))]
-    other = path.parent / Path(parent).expanduser() if isinstance(parent, str) else None
-    if other is None or not other.is_file():
-        raise ConfigError(f"{path}: it extends {parent!r}, which is no file beside it: name a config file by its path")
+    own = _own_settings(path, content)
+    if not extends:
+        return [(str(path), own)]
+    other = _beside(path, parent)
     if other.resolve() in (*above, path.resolve()):
         raise ConfigError(f"{path}: it extends {parent}, which extends it: extend another file")
-    return [*settings_layers(other, (*above, path.resolve())), (str(path), _own_settings(path, content))]
+    layers = settings_layers(other, (*above, path.resolve()))
+    if "data" in own:
+        layers = [(name, {key: layer[key] for key in layer if key not in _OF_THE_DATA}) for name, layer in layers]
+    return [*layers, (str(path), own)]
+
+
+def _beside(path: Path, name: Any) -> Path:
+    """The file that another one at `path` names."""
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: {EXTENDS} must be the path of one config file, not {name!r}")
+    try:
+        other = path.parent / Path(name).expanduser()
+        if other.is_file():
+            return other
+        files = {file.stem: file.name for file in other.parent.iterdir() if file.suffix in (".yaml", ".yml", ".json")}
+    except (OSError, RuntimeError, ValueError):  # locked, too long, ~ of nobody, a NUL
+        files = {}
+    near = difflib.get_close_matches(Path(name).stem, sorted(files), n=1)
+    hint = f"did you mean {files[near[0]]}?" if near else "give its path, from the folder of the file that extends it"
+    raise ConfigError(f"{path}: there is no file {name!r} to extend: {hint}")
 
 
 def _own_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a file's content by name; of a run's record, without where and how that run was started."""
     found: dict[str, Any] = {}
     faults: list[str] = []
     for key, value in content.items():
@@ -198,13 +231,17 @@ def _own_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
             faults.append(str(error))
     if faults:
         raise ConfigError(f"{path}: {'; '.join(faults)}")
+    if ENVIRONMENT in content:
+        found = {name: value for name, value in found.items() if name not in _OF_ITS_FOLDER}
     return found
 
 
 def _unknown(name: str, section: str | None) -> str:
     if name in FIELD_SECTION:
         return f"{name} belongs to the section {FIELD_SECTION[name]}, not {section}"
-    near = difflib.get_close_matches(name, [*FIELD_SECTION, *SECTIONS], n=1)
+    if name.lower() == EXTENDS:
+        return f"{EXTENDS} is written so, and outside of the sections"
+    near = difflib.get_close_matches(name, [*FIELD_SECTION, *SECTIONS, EXTENDS], n=1)
     return f"{name} is no setting" + (f", did you mean {near[0]}?" if near else "")
 
 

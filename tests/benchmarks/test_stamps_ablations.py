@@ -126,13 +126,17 @@ def test_an_unknown_configuration_is_said() -> None:
         ("words", "must hold settings by name"),
         ("model: {vlm: clip-llm}", "lacks model, data or optim"),
         ("extends: b.yaml\noptim: {}", "extends b.yaml, which"),
-        ("extends: c.yaml\noptim: {}", "which is no file beside it"),
+        ("extends: c.yaml\noptim: {}", "there is no file 'c.yaml' to extend"),
+        ("extends: ../base.yaml\noptim: {}", "extends a file of another folder"),
+        ("model: {}\ndata: {data: d}\noptim: {num_epochs: null}", "num-epochs is None"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "b.yaml").write_text(text)
+    (tmp_path / "base.yaml").write_text("optim: {num_epochs: 1}")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "b.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said) as caught:
-        ablation_configs.read_config("b", tmp_path)
+        ablation_configs.read_config("b", tmp_path / "configs")
     assert "\n" not in str(caught.value)
 
 
@@ -290,7 +294,7 @@ def test_the_command_trains_evaluates_and_does_not_repeat_itself(tmp_path: Path)
         "optim": {"num_epochs": 1},
     }
     (configs / "base.yaml").write_text(yaml.safe_dump(base))
-    (configs / "one.yaml").write_text(yaml.safe_dump({"extends": "base", "model": {"num_prompts": 1}}))
+    (configs / "one.yaml").write_text(yaml.safe_dump({"extends": "base.yaml", "model": {"num_prompts": 1}}))
     arguments = (str(ablations.__file__), "data", "--configs", "configs", "--out", "out", "--seeds", "0", "1")
     first = run(*arguments)
     assert first.count("$ lisa train") == 4 and "| `one` |" in first
