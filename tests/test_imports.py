@@ -23,7 +23,7 @@ durable errors packaged position run_files run_log types
 formats hookspecs settings
 mixing model_config
 config discovery registry
-presets scaffold sources vetting
+presets scaffold settings_file sources vetting
 config_file
 families run_history savings
 catalogue plots run_comparison

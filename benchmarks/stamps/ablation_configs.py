@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lisa_core.config_file import FIELD_SECTION, resolve, settings_layers
+from lisa_core.config_file import resolve
 from lisa_core.errors import ConfigError
+from lisa_core.settings_file import FIELD_SECTION, settings_layers
 
 CONFIGS = Path(__file__).parent / "configs"
 

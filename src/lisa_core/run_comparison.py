@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lisa_core.config_file import ENVIRONMENT
 from lisa_core.errors import ConfigError
 from lisa_core.run_history import Run
 from lisa_core.run_log import number
 from lisa_core.settings import differences
+from lisa_core.settings_file import ENVIRONMENT
 
 _NO_SETTING = ("run.output_dir", "run.overwrite", "run.resume")  # where and how it was started: not what it is
 _SURROUNDINGS = ("device", "world_size", "python")

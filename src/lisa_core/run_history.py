@@ -11,12 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lisa_core.config_file import ENVIRONMENT
 from lisa_core.discovery import one_line
 from lisa_core.errors import ConfigError
 from lisa_core.model_config import TuningConfig
 from lisa_core.run_files import CHECKPOINTS, CONFIG_FILE, METRICS_FILE
 from lisa_core.run_log import RunLog, number, read_log
+from lisa_core.settings_file import ENVIRONMENT
 
 Sort = Literal["gIoU", "cIoU", "started", "name"]
 """What runs are sorted by: the best validation result or the newest first, or from A to Z."""

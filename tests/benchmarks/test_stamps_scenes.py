@@ -135,11 +135,11 @@ def test_splits_show_what_they_may(written: Path, material: Material) -> None:
 def test_counts_are_those_of_the_files(written: Path) -> None:
     found = manifest(written)
     for split in SPLITS:
-        annotations = [json.loads(path.read_text()) for path in (written / split).glob("*.json")]
+        by_name = {path.stem: json.loads(path.read_text()) for path in (written / split).glob("*.json")}
+        annotations = list(by_name.values())
         assert found["counts"][split]["annotations"] == len(annotations) == sum(found["kinds"][split].values())
         assert found["counts"][split]["texts"] == sum(len(one["text"]) for one in annotations)
-        paths = (written / split).glob("*.json")
-        of_three = [path.stem.rpartition("_")[0] for path in paths if json.loads(path.read_text())["rivals"] >= 2]
+        of_three = [name.rpartition("_")[0] for name, one in by_name.items() if one["rivals"] >= 2]
         assert found["counts"][split]["annotations_with_two_rivals"] == len(of_three)
         assert found["counts"][split]["scenes_with_two_rivals"] == len(set(of_three))
         unknown = sum(not one["words_known"] for one in annotations)

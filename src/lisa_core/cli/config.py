@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lisa_core.cli.options import train_options
-from lisa_core.config_file import FIELD_SECTION, Resolved, as_plain, resolve, to_yaml
+from lisa_core.config_file import Resolved, as_plain, resolve, to_yaml
 from lisa_core.errors import ConfigError
 from lisa_core.presets import PRESETS
 
@@ -57,7 +57,7 @@ def validate(file: Annotated[str, typer.Argument(help="YAML or JSON file of sett
     """Check a file of settings: exit code 0 if `lisa train --config FILE` would take it, else 2."""
     resolved = resolve(file=file)
     resolved.config.validate()
-    given = sum(resolved.origins[name] != "default" for name in FIELD_SECTION)
+    given = sum(origin != "default" for origin in resolved.origins.values())
     print(f"{file} is valid: {given} settings")
 
 
