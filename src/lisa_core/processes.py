@@ -22,6 +22,11 @@ from torch import Tensor
 from lisa_core.discovery import one_line
 from lisa_core.errors import ConfigError
 
+if torch.distributed.is_available():
+    # Its functions take the world's group as a default when they are first imported, and transformers imports them:
+    # after the group was made, they would keep it, and its threads, to the very end of the process (see `leave_group`).
+    import torch.distributed.nn.functional
+
 EXPECTED = "LISA_EXPECTED_PROCESSES"
 """Environment variable in which `lisa train --num-processes` says how many it starts."""
 
@@ -150,7 +155,8 @@ def leave_group() -> None:
     """Take this process out of its group, if it is in one: the last thing that a run does.
 
     gloo's threads outlive what a process has to do, and one that ends beside them may be aborted: its launcher would
-    take the run for a failed one (seen in 8 of 25 runs of two processes that gathered something and ended).
+    take the run for a failed one (seen in 8 of 25 runs of two processes that gathered something and ended). They end
+    with the last reference to the group.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
