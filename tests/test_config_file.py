@@ -167,7 +167,7 @@ def test_a_run_that_is_gone_on_with_brings_its_settings(trained):
         assert (
             config.optim.seed == 3
             and config.data.num_workers == 1
-            and config.run.output_dir == str(path)[:0] + str(run if path == run else path.resolve().parents[1])
+            and config.run.output_dir == str(run if path == run else path.resolve().parents[1])
         )
     with pytest.raises(ConfigError, match=r"there is no run with a config\.json"):
         resolve({"resume": str(trained.folder / "scenes")})

@@ -127,7 +127,7 @@ def test_a_run_evaluated_by_its_own_path_from_elsewhere_replaces_its_own(tmp_pat
 
 
 def test_other_evaluations_of_a_folder_are_named(tmp_path):
-    for name in ("eval_val_generated.json", "eval_val_first2.json", "eval_test.json"):
+    for name in ("eval_val_generated.json", "eval_val_first2.json", "eval_test.json", "eval_val_unseen.json"):
         (tmp_path / name).write_text("{}")
     with pytest.raises(ConfigError) as error:
         read_evaluation(tmp_path)

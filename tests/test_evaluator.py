@@ -386,3 +386,21 @@ def test_shared_among_processes_every_sentence_counts_once(model, collator):
         together, _ = run(model, collator, dataset, batch_size=4, keep_masks=True, processes=Share(rank, tallies))
     assert together.records == alone.records and together.masks == alone.masks
     assert together.to_dict() == alone.to_dict() and together.metrics.n == 10
+
+
+def test_processes_compute_equally_often_though_one_cannot_read_its_batch(model, collator, monkeypatch):
+    """Weights that are shared out are gathered by all or by none: one that computed less would leave them hanging."""
+    corrupt = [("b", "corrupt", LEFT), ("b", "corrupt", RIGHT)]
+    rows = [("a", "one", LEFT), ("a", "two", RIGHT), *corrupt, ("c", "one", LEFT)]
+    alone, _ = run(model, collator, Pictures(*rows), batch_size=2, on_error="skip")
+    assert alone.skipped == ["b is not an image"] * 2, "a line for each sentence that is left out"
+    counts, tallies = [], {}
+    for rank in (1, 0):  # batches 0 and 2, or batch 1, which cannot be read, and none
+        encoded = []
+        monkeypatch.setattr(evaluator, "encode", lambda *args, to=encoded: to.append(1) or encode(*args))
+        sharing = Share(rank, tallies)
+        together, _ = run(model, collator, Pictures(*rows), batch_size=2, on_error="skip", processes=sharing)
+        counts.append(len(encoded))
+    assert counts == [2, 2]
+    assert together.records == alone.records and together.to_dict() == alone.to_dict()
+    assert together.skipped == alone.skipped

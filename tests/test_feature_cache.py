@@ -154,6 +154,13 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
+def test_what_is_kept_can_be_read_by_whoever_reads_other_files(tmp_path: Path) -> None:
+    FeatureStore(tmp_path, "a").save("abcd", {"grid": torch.ones(2)})
+    (path,) = tmp_path.rglob("*.safetensors")
+    (tmp_path / "new").touch()
+    assert path.stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="--feature-cache"):

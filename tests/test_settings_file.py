@@ -22,6 +22,7 @@ from lisa_core.settings_file import read_settings
         ("a: !!python/object/apply:os.system ['true']", "cannot be read"),
         ("3: 4", "the name 3 is no text"),
         ("a: [", "cannot be read"),
+        ("model: smolvlm", "model is a section: write its settings below it"),
     ],
 )
 def test_what_is_no_config_is_one_line_that_names_the_file(tmp_path, content, said):
@@ -64,3 +65,9 @@ def test_other_bytes_than_text_and_files_that_are_not_there(tmp_path):
     for name in ("bytes", "absent", "."):
         with pytest.raises(ConfigError, match=r"cannot be read|there is no config file"):
             read_settings(tmp_path / name)
+
+
+def test_a_key_that_json_gives_twice_is_the_mistake_that_it_is_in_yaml(tmp_path):
+    (tmp_path / "run.json").write_text('{"data": {"batch_size": 3, "batch_size": 4}}')
+    with pytest.raises(ConfigError, match=r"run\.json cannot be read \(batch_size is given twice\)"):
+        read_settings(tmp_path / "run.json")

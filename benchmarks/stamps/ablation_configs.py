@@ -92,5 +92,5 @@ def settings(
     optim["num_epochs"] = max(1, round(optim["num_epochs"] * epochs))
     optim["map_epochs"] = min(round(optim.get("map_epochs", 0) * epochs), optim["num_epochs"] - 1)
     if alone and "num_processes" in config.get("run", {}):
-        config["data"]["batch_size"] *= config["run"].pop("num_processes")
+        config["data"]["batch_size"] *= config["run"].pop("num_processes") or 1
     return config

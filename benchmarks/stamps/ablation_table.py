@@ -90,7 +90,7 @@ def estimates(runs: Sequence[Path], split: str) -> dict[str, Estimate]:
 
 
 def _row(record: SampleRecord) -> list[float]:
-    blind = [record.blind.get(name) for name in ("blank", "swapped")]
+    blind = [record.blind.get(name) for name in _WITHOUT]
     told = [number for iou in blind for number in ((0.0, 0) if iou is None else (iou, 1))]
     return [record.iou, 1, record.listening_hits, record.listening_pairs, *told]
 
@@ -146,7 +146,7 @@ def table(
             for split in SPLITS
             for figure in ("giou", "listening")
         ]
-        blind = [f"{found[name]['val'][figure].mean:.3f}" for figure in ("blank", "swapped")]
+        blind = [f"{found[name]['val'][figure].mean:.3f}" for figure in _WITHOUT]
         minutes = sum(run.seconds for run in runs) / len(runs) / 60
         compared = f"`{parent}`" if parent else "—"
         lines.append(f"| `{name}` | {compared} | {' | '.join([*cells, *blind])} | {minutes:.0f} |")

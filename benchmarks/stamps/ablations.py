@@ -28,6 +28,7 @@ from ablation_table import SPLITS, Run, table
 
 from lisa_core.durable import write_whole
 from lisa_core.errors import ConfigError, LisaError
+from lisa_core.evaluation_file import evaluation_path, read_evaluation
 from lisa_core.provenance import revision
 
 _RECORD = "ablation.json"
@@ -38,7 +39,8 @@ def finished(name: str, seed: int, config: dict[str, Any], out: Path, replace: b
     """The run, if it is there and complete; None: it is to be made.
 
     Raises:
-        ConfigError: if a complete one with other settings or data is there, and it is not to be replaced.
+        ConfigError: if a complete one with other settings or data is there, or one that was evaluated on other data
+            since, and it is not to be replaced.
     """
     folder = out / f"{name}-seed{seed}"
     try:
@@ -47,9 +49,24 @@ def finished(name: str, seed: int, config: dict[str, Any], out: Path, replace: b
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if _facts(config).items() <= record.items():
-        return run
+        reason = _evaluated_elsewhere(folder, Path(config["data"]["data"]))
+        if reason is None:
+            return run
+    else:
+        reason = f"{folder} is a complete run with other settings or data: give another --out, or --replace."
     if not replace:
-        raise ConfigError(f"{folder} is a complete run with other settings or data: give another --out, or --replace.")
+        raise ConfigError(reason)
+    return None
+
+
+def _evaluated_elsewhere(folder: Path, data: Path) -> str | None:
+    """Which of a run's evaluations was replaced by one on other data, and what to do; None: neither."""
+    for split in SPLITS:
+        path = evaluation_path(folder, split)
+        of = read_evaluation(path).about.get("data") if path.is_file() else str(data)
+        if Path(str(of)).resolve() != data.resolve():
+            again = f"lisa eval {folder} --data {data} --split {split} --no-boundary"
+            return f"{path} is of {of}: `{again}` makes that of {data} again."
     return None
 
 
@@ -190,6 +207,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
+    if not options.epochs > 0:
+        parser.error("--epochs must be above 0")
     try:
         names = options.only or ["base", *sorted(p.stem for p in options.configs.glob("*.yaml") if p.stem != "base")]
         configs = {
@@ -211,10 +230,12 @@ def main() -> None:
         for name, runs in run_all(configs, seeds, options.out, options.jobs, options.replace):
             results[name] = runs
             text = table(results, parents, data_hash(options.data), command)
-            (options.out / "table.md").write_text(text + "\n")
+            (options.out / "table.md").write_text(text + "\n", encoding="utf-8")
             print(text, flush=True)
     except LisaError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or options.out}: {error.strerror or error}; mend that, or give another --out")
     except KeyboardInterrupt:
         sys.exit("stopped: the same command goes on with the run that was being made, from its beginning")
 

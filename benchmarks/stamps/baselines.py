@@ -126,6 +126,8 @@ def main() -> None:
     parser.add_argument("--max-pictures", type=int, help="only the first so many of each split")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
+    if options.max_pictures is not None and options.max_pictures < 1:
+        parser.error("--max-pictures must be at least 1")
     try:
         told = of_what(options.out)
         if options.json is not None and not options.json.parent.is_dir():

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from catalogue import Material, load_material
-from scene_files import SIDECAR
+from reading import read_manifest, read_records
 
 from lisa_core.data.links import link_or_copy
 from lisa_core.data.llava_instruct import IMAGE_PLACEHOLDER
 from lisa_core.errors import DataError, LisaError
 
+_PLURAL = {"binoculars", "boars", "cherries", "flowers", "grapes", "leaves", "pliers", "scissors"}
+"""Last words of names that take no article."""
 QUESTION = f"{IMAGE_PLACEHOLDER}\nWhat is in this picture, from left to right?"
 
 
@@ -37,7 +39,9 @@ def caption(record: dict[str, Any], names: dict[str, str]) -> str:
 
 
 def _with_article(name: str) -> str:
-    if name.endswith("s") and not name.endswith("ss"):
+    words = name.split()
+    is_proper = words[0].islower() and words[-1].istitle()  # planet Mars
+    if words[-1] in _PLURAL or is_proper:
         return name
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
@@ -48,16 +52,11 @@ def write(data: Path, out: Path, material: Material) -> int:
     Raises:
         DataError: if `data` is not what `scenes.py` wrote, or `out` is there already or cannot be written.
     """
-    if not (data / SIDECAR).is_file():
-        raise DataError(f"{data} has no {SIDECAR}: run scenes.py first")
+    read_manifest(data)
+    records = read_records(data).get("train", [])
     if out.exists():
         raise DataError(f"{out} is there already: remove it, or give another folder")
     names = {stamp.key: stamp.words.names[0] for stamp in material.stamps}
-    try:
-        told = json.loads((data / SIDECAR).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{data / SIDECAR} cannot be read, or was cut off: run scenes.py {data} --force") from error
-    records = [one for one in told if one["split"] == "train"]
     entries = []
     try:
         out.mkdir(parents=True)

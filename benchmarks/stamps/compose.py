@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from catalogue import Background, Stamp
-from cutout import LARGEST_ENLARGEMENT, Look, read_cutout, render
+from cutout import LARGEST_ENLARGEMENT, Look, read_cutout, read_picture, render
 from PIL import Image, ImageFilter
 
 SIZES = ((512, 384), (384, 512), (480, 360), (448, 448), (512, 320))
@@ -201,8 +201,7 @@ def crop_photograph(rng: np.random.Generator, path: Path, width: int, height: in
 
 @lru_cache(maxsize=32)
 def _photograph(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        photo = image.convert("RGB")
+    photo = read_picture(path, "RGB")
     factor = _PHOTO_SIDE / min(photo.size)
     if factor < 1:
         photo = photo.resize((round(photo.width * factor), round(photo.height * factor)), Image.Resampling.LANCZOS)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from lisa_core.errors import DataError
+
 LARGEST_ENLARGEMENT = 1.5
 """Small sources blur when they are enlarged more."""
 
@@ -35,11 +37,19 @@ class Look:
     """Factor on the distance from grey."""
 
 
+def read_picture(path: Path, mode: str) -> Image.Image:
+    """A picture of the installed material in a mode of PIL; raises `DataError` if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.convert(mode)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): install its package again.") from error
+
+
 @lru_cache(maxsize=400)
 def read_cutout(path: Path) -> Image.Image:
-    """The RGBA picture, cropped to what shows (alpha above 2%)."""
-    with Image.open(path) as image:
-        rgba = image.convert("RGBA")
+    """The RGBA picture, cropped to what shows (alpha above 2%); raises `DataError` if it cannot be read."""
+    rgba = read_picture(path, "RGBA")
     box = rgba.getchannel("A").point(lambda value: 255 if value > 5 else 0).getbbox()
     return rgba.crop(box)
 

@@ -1,11 +1,11 @@
-"""Proves that nothing of the validation and test splits was trained on; exit code 1, with each leak named, if some was.
+"""Proves that no picture or photograph of the validation split, and nothing of the test split, was trained on.
 
     .venv/bin/python benchmarks/stamps/disjoint.py OUT [--recompose 10]
 
-Pictures, photographs and cut-outs are compared by the SHA-256 of their pixels and, for near duplicates, by small
-thumbnails, mirrored ones included. The files must be those that were hashed when they were written. What a scene is
-made of is read from `OUT/scenes.json`; some scenes of each split are composed again and must come out as they lie on
-disk, so that the record is the truth.
+The exit code is 1, with each leak named, if some was. Pictures, photographs and cut-outs are compared by the SHA-256 of
+their pixels and, for near duplicates, by small thumbnails, mirrored ones included. The files must be those that were
+hashed when they were written. What a scene is made of is read from `OUT/scenes.json`; some scenes of each split are
+composed again and must come out as they lie on disk, so that the record is the truth.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ import PIL
 from catalogue import SPLITS, Material, load_material
 from cutout import read_cutout
 from PIL import Image
-from reading import read_manifest
+from reading import read_manifest, read_records
 from scene_files import SIDECAR, make_files
 from scenes import MANIFEST, combined_hash
 
@@ -148,18 +147,6 @@ def check(out: Path, material: Material, recompose: int = 10, say: Callable[[str
     return leaks
 
 
-def read_records(out: Path) -> dict[str, list[dict[str, Any]]]:
-    """The scenes' records by split."""
-    try:
-        scenes = json.loads((out / SIDECAR).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{out} is not a benchmark that scenes.py wrote ({error}): give its folder.") from error
-    records: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in scenes:
-        records[record["split"]].append(record)
-    return dict(records)
-
-
 def changed(out: Path, manifest: dict[str, Any], hashes: dict[str, dict[Path, str]]) -> list[str]:
     """A line if the files, whose hashes are given by split, are not those that `benchmark.json` has the hash of."""
     ours = {
@@ -242,6 +229,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="what scenes.py wrote")
     parser.add_argument("--recompose", type=int, default=10, help="scenes of each split to compose again")
     options = parser.parse_args()
+    if options.recompose < 0:
+        parser.error("--recompose must be at least 0")
     try:
         leaks = check(options.out, load_material(), options.recompose)
     except LisaError as error:

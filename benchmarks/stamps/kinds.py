@@ -8,7 +8,6 @@ What `lisa eval` wrote of a split of the benchmark, joined with what the annotat
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -16,11 +15,11 @@ from pathlib import Path
 
 from reading import read_annotation
 
-from lisa_core.errors import DataError, LisaError
+from lisa_core.errors import LisaError
+from lisa_core.evaluation_file import read_evaluation
 
 WRONG = 0.1
 """IoU below which a mask is on something else."""
-_READ = ("id", "iou", "listening_hits", "listening_pairs")
 
 
 @dataclass
@@ -50,27 +49,23 @@ def tallies(data: Path, evaluation: Path) -> dict[tuple[str, bool], Tally]:
         evaluation: what `lisa eval` wrote, of one phrasing of each object.
 
     Raises:
-        DataError: if one of the two is not there, or they do not belong together.
+        ConfigError: if `evaluation` is no evaluation.
+        DataError: if it is not of these data.
     """
-    try:
-        found = json.loads(evaluation.read_text(encoding="utf-8"))
-        split = str(found["split"])
-        samples = [[one[name] for name in _READ] for one in found["samples"]]
-        names = [str(identity).partition("#")[0] for identity, *_ in samples]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{evaluation} is not what `lisa eval` wrote: give its eval_SPLIT.json.") from error
+    stored = read_evaluation(evaluation)
     result: dict[tuple[str, bool], Tally] = defaultdict(Tally)
-    for name, (_, iou, hits, pairs) in zip(names, samples):
-        tally = result[read_annotation(data / split / f"{name}.json")]
-        tally.ious.append(iou)
-        tally.hits += hits
-        tally.pairs += pairs
+    for record in stored.records:
+        name = record.id.partition("#")[0]
+        tally = result[read_annotation(data / str(stored.about.get("split")) / f"{name}.json")]
+        tally.ious.append(record.iou)
+        tally.hits += record.listening_hits
+        tally.pairs += record.listening_pairs
     return dict(result)
 
 
 def table(found: dict[tuple[str, bool], Tally]) -> str:
     """As Markdown, the kinds with known nouns first."""
-    head = "| kind | nouns | masks | gIoU | IoU below 0.1 | listening |\n|---|---|---|---|---|---|"
+    head = f"| kind | nouns | masks | gIoU | IoU below {WRONG} | listening |\n|---|---|---|---|---|---|"
     rows = (
         found[key].row(key[0], "known" if key[1] else "unknown") for key in sorted(found, key=lambda k: (not k[1], k))
     )

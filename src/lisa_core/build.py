@@ -15,6 +15,7 @@ from lisa_core.model import LisaModel
 from lisa_core.model_config import TINY, ModelConfig
 from lisa_core.registry import get_registry
 from lisa_core.sam import SAM_SIZES, SamImageEncoder, SamMaskDecoder, SamSize, load_sam_weights
+from lisa_core.user_path import user_path
 from lisa_core.vlm import VLM
 
 
@@ -53,7 +54,7 @@ def resolve_sources(config: ModelConfig) -> ModelConfig:
 
 def _absolute(name: str) -> str:
     """A local path in full; anything else as it is."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     return str(path.resolve()) if name and path.exists() else name
 
 
@@ -115,5 +116,5 @@ def build_model(
     encoder = SamImageEncoder(size) if config.mask_features == "sam" else None
     if config.sam_checkpoint is not None:
         parts: list[nn.Module] = [decoder] if encoder is None else [decoder, encoder]
-        load_sam_weights(parts, Path(config.sam_checkpoint).expanduser())
+        load_sam_weights(parts, user_path(config.sam_checkpoint))
     return LisaModel(vlm, decoder, config, encoder)

@@ -13,6 +13,7 @@ from lisa_core.formats import HF_PREFIX
 from lisa_core.mixing import Source, parse_sources
 from lisa_core.model_config import ModelConfig, TuningConfig
 from lisa_core.settings import problems, setting
+from lisa_core.user_path import user_path
 
 
 @dataclass(frozen=True)
@@ -380,7 +381,7 @@ SECTIONS: dict[str, type] = {
 
 def existing_folder(path: str | Path, what: str) -> Path:
     """The folder as a Path; raises ConfigError if there is none."""
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     if not folder.is_dir():
         raise ConfigError(f"{what} {folder} does not exist or is not a folder: check the path")
     return folder

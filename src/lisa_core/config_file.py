@@ -17,6 +17,7 @@ from lisa_core.packaged import model_folder
 from lisa_core.presets import PRESETS
 from lisa_core.run_files import BEST, CONFIG_FILE, LAST, META_FILE
 from lisa_core.settings_file import FIELD_SECTION, read_settings, settings_layers
+from lisa_core.user_path import user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +49,10 @@ def resolve(flags: Mapping[str, Any] | None = None, file: str | None = None, pre
             raise ConfigError(f"--preset {name} is not known: choose among {', '.join(PRESETS)}")
         layers.append((f"preset {name}", PRESETS[name].settings))
     if file is not None:
-        layers += settings_layers(_home(file))
+        layers += settings_layers(user_path(file))
     resume = flags.get("resume")
     if resume is not None and resume != "auto":
-        run = _run_of(_home(resume))
+        run = _run_of(user_path(resume))
         # How the earlier run was started is not how this one is.
         own = {key: value for key, value in read_settings(run / CONFIG_FILE).items() if key not in _OF_A_START}
         layers.append((str(run / CONFIG_FILE), {**own, "output_dir": str(run)}))
@@ -95,14 +96,6 @@ _KEPT = (
 """What gives a checkpoint's weights their shapes, and what they are best used with."""
 _BASES = ("vlm_model_name", "image_encoder_model_name", "text_encoder_model_name")
 _OF_A_START = ("resume", "init_from", "overwrite")
-
-
-def _home(name: str) -> Path:
-    """A path with `~` filled in, if it is somebody's."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
 
 
 def _run_of(path: Path) -> Path:

@@ -9,12 +9,17 @@ from pathlib import Path
 
 
 def finish(path: Path) -> None:
-    """Give a new file the mode that new files have, as safetensors keeps its own for the owner alone; then `sync`."""
+    """Give a file its usual mode; then `sync`."""
+    usual_mode(path)
+    sync(path)
+
+
+def usual_mode(path: Path) -> None:
+    """Give a new file the mode that new files have: safetensors writes for the owner alone."""
     if path.is_file() and not path.is_symlink():
         mask = os.umask(0)
         os.umask(mask)
         path.chmod(0o666 & ~mask)
-    sync(path)
 
 
 def sync(path: Path) -> None:

@@ -14,6 +14,7 @@ from lisa_core.feature_cache import EncoderCache, FeatureStore, PictureStores, T
 from lisa_core.levers import is_frozen
 from lisa_core.model import LisaModel
 from lisa_core.tuning import has_adapters
+from lisa_core.user_path import user_path
 from lisa_core.vlm import VLM
 
 
@@ -31,7 +32,7 @@ def encoder_cache(model: LisaModel, folder: str | Path) -> EncoderCache:
     joint = config.fusion == "joint"
     half = str(model.half_dtype)
     facts = {"family": config.vlm, "options": config.vlm_option, "dtype": half}
-    root = Path(folder).expanduser()
+    root = user_path(folder)
     tower = vlm.vision_tower
     vision = sam = text = None
     parts: list[nn.Module] = []

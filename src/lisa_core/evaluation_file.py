@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from typing import Any
 from lisa_core.durable import write_whole
 from lisa_core.errors import ConfigError
 from lisa_core.records import SampleRecord, shortened
+from lisa_core.user_path import user_path
 
 _HOW_DRAWN = ("protocol", "mask_temperature", "flip_test")
 """What an evaluation says of it."""
+_OTHERWISE = r"_(generated|all_phrasings|first\d|temperature\d|flip_test|no_flip_test).*"
+"""What follows the split in the name of an evaluation that is not of all of it, or not as the model does by itself."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def replaced(path: Path, about: dict[str, Any], records: list[SampleRecord]) -> 
     try:
         old = read_evaluation(path) if path.is_file() else None
     except ConfigError:
-        old = None  # no evaluation, or a damaged one
+        old = None  # damaged
     if old is None or (_sentences(old.records) == _sentences(records) and not _drawn_otherwise(old, about)):
         return None
     facts = [f"{key} {old.about[key]}" for key in ("checkpoint", "predictions", "data") if old.about.get(key)]
@@ -96,7 +99,7 @@ def _drawn_otherwise(old: StoredEvaluation, about: dict[str, Any]) -> bool:
         return True
     checkpoint, before = about.get("checkpoint"), old.about.get("checkpoint")
     # The file in a checkpoint's own folder is about that one, by whatever path it was given.
-    if checkpoint is None or before is None or Path(checkpoint).expanduser().resolve() == old.path.parent.resolve():
+    if checkpoint is None or before is None or user_path(checkpoint).resolve() == old.path.parent.resolve():
         return False
     return bool(before != checkpoint)
 
@@ -129,7 +132,8 @@ def read_evaluation(path: Path, split: str = "val") -> StoredEvaluation:
         folder, path = path, evaluation_path(path, split)
         if not path.is_file():
             command = f"run `lisa eval {folder} --split {split}`"
-            others = sorted(other.name for other in folder.glob(f"{glob.escape(path.stem)}_*{path.suffix}"))
+            kinds = re.compile(re.escape(path.stem) + _OTHERWISE + re.escape(path.suffix))
+            others = sorted(other.name for other in folder.iterdir() if kinds.fullmatch(other.name))
             if others:
                 raise ConfigError(
                     f"{folder} was not evaluated on all of split {split}, teacher-forced: {command}, or give one of "

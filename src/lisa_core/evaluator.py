@@ -88,22 +88,23 @@ def evaluate(
     rank, world_size = (0, 1) if processes is None else (processes.rank, processes.world_size)
     # Whole batches are shared out, so that a sample's figures do not depend on how many processes there are.
     for number in range(rank, -(-len(batches) // world_size) * world_size, world_size):
-        indices = batches[min(number, len(batches) - 1)]
+        indices = batches[number] if number < len(batches) else []
         examples = _load(dataset, indices, picture, on_error, tally.skipped)
-        if number >= len(batches):
-            # A model whose weights are shared out computes on all processes or on none; this does not count.
-            if examples:
-                judge(examples, _Tally(), None)
-            continue
         if examples:
             judge(examples, tally, on_judged)
-        if on_progress is not None:
+        elif world_size > 1:
+            # A model whose weights are shared out computes on all processes or on none; this does not count.
+            tried = (_load(dataset, batch, picture, "skip", {}) for batch in batches)
+            if stand_in := next(filter(None, tried), None):
+                judge(stand_in, _Tally(), None)
+        if indices and on_progress is not None:
             on_progress(len(indices))
     if processes is not None:
         tally = _Tally.joined(processes.gather([tally]))
+    skipped = [line for _, line in sorted(tally.skipped.items())]
     if not tally.records:
-        raise DataError(f"none of the {len(drawn)} samples could be read; the first: {tally.skipped[0]}")
-    return EvaluationResult.of(tally.records, tally.skipped, tally.masks)
+        raise DataError(f"none of the {len(drawn)} samples could be read; the first: {skipped[0]}")
+    return EvaluationResult.of(tally.records, skipped, tally.masks)
 
 
 @dataclass
@@ -112,7 +113,8 @@ class _Tally:
 
     records: list[SampleRecord] = field(default_factory=list)
     masks: list[SavedMask] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    skipped: dict[int, str] = field(default_factory=dict)
+    """Why, by the place of each sample that could not be read."""
 
     @classmethod
     def joined(cls, tallies: Sequence[_Tally]) -> _Tally:
@@ -121,7 +123,7 @@ class _Tally:
         for tally in tallies:
             total.records += tally.records
             total.masks += tally.masks
-            total.skipped += [line for line in tally.skipped if line not in total.skipped]
+            total.skipped |= tally.skipped
         return total
 
 
@@ -230,9 +232,9 @@ def _load(
     indices: Sequence[int],
     picture: Mapping[int, int],
     on_error: OnError,
-    skipped: list[str],
+    skipped: dict[int, str],
 ) -> list[tuple[int, Example]]:
-    """The examples that can be read, each with its place."""
+    """The examples that can be read, each with its place; why the others cannot goes to `skipped`."""
     examples = []
     for index, item in zip(indices, load_together(dataset, indices, picture)):
         if isinstance(item, Example):
@@ -240,5 +242,5 @@ def _load(
         elif on_error == "fail":
             raise item
         else:
-            skipped.append(str(item))
+            skipped[index] = str(item)
     return examples

@@ -27,6 +27,7 @@ from lisa_core.standalone import (
     write_standalone,
 )
 from lisa_core.unload import is_adapted, load_unquantized, unload_adapters
+from lisa_core.user_path import user_path
 from lisa_core.vetting import OWN, is_hub_name
 
 
@@ -131,7 +132,7 @@ def _write_without_base(folder: Path, checkpoint: Checkpoint, facts: dict[str, A
     if drawn_on:
         size = sam_size(config)
         parts = [SamImageEncoder(size), SamMaskDecoder(size)]
-        load_sam_weights([*parts], Path(str(config.sam_checkpoint)).expanduser())
+        load_sam_weights([*parts], user_path(str(config.sam_checkpoint)))
         write_sam(folder / SAM_FILE, [*parts])
     size_name: Any = config.sam_size_name
     own = dataclasses.replace(config, sam=size_name, sam_checkpoint=OWN + SAM_FILE if drawn_on else None)

@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from lisa_core.errors import ConfigError, PluginError
@@ -14,6 +13,7 @@ from lisa_core.model_config import AUTO, ModelConfig
 from lisa_core.registry import CLIP_LLM, GENERIC, get_registry
 from lisa_core.sources import read_config
 from lisa_core.types import FamilyOption
+from lisa_core.user_path import user_path
 
 _WRITE_ONE = "`lisa plugins new NAME` starts an adapter (docs/write-an-adapter.md)"
 
@@ -35,13 +35,13 @@ def resolve_family(config: ModelConfig) -> ModelConfig:
 
 def is_pair(name: str) -> bool:
     """Whether a model name is `IMAGE_ENCODER+TEXT_ENCODER`; `+` cannot be part of a hub name."""
-    return "+" in name and not Path(name).expanduser().exists()
+    return "+" in name and not user_path(name).exists()
 
 
 def pair_halves(name: str) -> list[str]:
     """The two names of a pair; a `+` in the path of a folder that is there is part of that path."""
     cuts = [place for place, letter in enumerate(name) if letter == "+"]
-    cut = next((place for place in cuts if Path(name[:place]).expanduser().exists()), cuts[0])
+    cut = next((place for place in cuts if user_path(name[:place]).exists()), cuts[0])
     return [name[:cut], name[cut + 1 :]]
 
 
@@ -52,7 +52,7 @@ def family_of_checkpoint(name: str) -> str:
         ConfigError: if it is ambiguous, or no vision-language model.
         PluginError: if the plugin for it is not installed, or broken.
     """
-    if not Path(name).expanduser().exists():  # of what is listed, the hub need not be asked
+    if not user_path(name).exists():  # of what is listed, the hub need not be asked
         specs = [entry.spec for entry in get_registry().vlms.values() if entry.spec is not CLIP_LLM]
         listed = [spec.name for spec in specs if any(known.name == name for known in spec.checkpoints)]
         if len(listed) == 1:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lisa_core.durable import usual_mode
 from lisa_core.errors import CheckpointError
 from lisa_core.geometry import pad_grids
 from lisa_core.vlm import Batch, ImageFeatures
@@ -63,6 +64,7 @@ class FeatureStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file({name: value.detach().cpu().contiguous() for name, value in features.items()}, part)
+            usual_mode(part)
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
             with contextlib.suppress(OSError):

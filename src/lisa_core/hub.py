@@ -18,6 +18,7 @@ from lisa_core.hub_errors import hub_errors, unreachable
 from lisa_core.packaged import model_folder
 from lisa_core.staging import staged, target
 from lisa_core.standalone import CARD_FILE, SAM_FILE, Say
+from lisa_core.user_path import user_path
 from lisa_core.vetting import DATA_SUFFIXES, names_outside
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -29,7 +30,7 @@ _REPLACED = [WEIGHTS_FILE, SAM_FILE, f"{VLM_FOLDER}/*"]  # of an older version, 
 
 def is_repo_id(name: str) -> bool:
     """Whether a name may be one of the hub's, ORG/NAME, and is no local path: that may exist, or begin like one."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     return bool(_REPO_ID.fullmatch(name)) and not path.exists() and not path.parent.is_dir()
 
 

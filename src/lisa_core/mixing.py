@@ -11,6 +11,7 @@ from typing import Any
 
 from lisa_core.errors import ConfigError
 from lisa_core.formats import AUTO, HF_PREFIX
+from lisa_core.user_path import user_path
 
 JOIN = "||"
 """What stands between several datasets, as in LISA's command lines."""
@@ -110,7 +111,7 @@ def _split(text: str) -> list[str]:
 def _below(root: str, item: str) -> str:
     """What an item of `--dataset` is, as `--data` would say it: a folder below `root` if there is one of that name."""
     name, path = _parts(item)
-    if root and not path.startswith(HF_PREFIX) and (Path(root).expanduser() / path).is_dir():
+    if root and not path.startswith(HF_PREFIX) and (user_path(root) / path).is_dir():
         path = str(Path(root) / path)
     return f"{name or _last(path)}={path}"
 
@@ -124,7 +125,7 @@ def _named(item: str) -> tuple[str, str]:
 def _parts(item: str) -> tuple[str | None, str]:
     """The name that is given, if one is, and the path; a folder whose own path looks like `NAME=FOLDER` is that."""
     name, equals, path = item.partition("=")
-    if equals and path and _NAME.fullmatch(name) and not Path(item).expanduser().exists():
+    if equals and path and _NAME.fullmatch(name) and not user_path(item).exists():
         return name, path
     return None, item
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from os import PathLike, fspath
 from pathlib import Path
 
+from lisa_core.user_path import user_path
+
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Holds a folder for each of them, as `lisa export` writes one."""
 PACKAGED = ("tiny",)
@@ -13,7 +15,7 @@ PACKAGED = ("tiny",)
 
 def model_folder(name: str | PathLike[str]) -> Path:
     """The folder that a model's name means: the one of that name here, else the packaged model so called."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     return PRETRAINED / path.name if is_packaged(name) and not path.is_dir() else path
 
 

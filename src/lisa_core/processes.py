@@ -200,12 +200,3 @@ def _asked_of_accelerate() -> int | None:
             number = value or following
             return int(number) if number.isdigit() else None
     return None
-
-
-def as_numbers(record: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a record, as trackers take them."""
-    return {
-        key: float(value)
-        for key, value in record.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }

@@ -19,6 +19,7 @@ from lisa_core.processes import Processes
 from lisa_core.run_folder import BEST, LAST, RunFolder
 from lisa_core.settings import differences
 from lisa_core.training_state import read_facts, read_state
+from lisa_core.user_path import user_path
 
 # What may be another at a resumption: it is about where and how the same sums are computed, and what is shown of them.
 _FREE = (
@@ -47,7 +48,7 @@ def find_resumption(config: TrainConfig, folder: RunFolder, processes: Processes
     if resume == "auto":
         found = folder.checkpoints()[-1]
     else:
-        path = Path(resume).expanduser()
+        path = user_path(resume)
         own = RunFolder(path).checkpoints()
         found = own[-1] if own else path
         if not (found / META_FILE).is_file():

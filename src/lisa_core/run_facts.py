@@ -12,6 +12,7 @@ from lisa_core.config import SECTIONS
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.mixing import parse_sources
 from lisa_core.run_history import Run, read_run
+from lisa_core.user_path import user_path
 
 _TOLD = (
     "model",
@@ -135,11 +136,11 @@ def model_around(vlm: Path) -> Checkpoint | None:
 
 def _base_name(path: str) -> str:
     """The last name of a path; of a part of a model, which is called `vlm` in all of them, with the model's name."""
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     model = model_around(folder)
     return last_name(path) if model is None else folder.relative_to(model.folder.parent).as_posix()
 
 
 def last_name(path: str) -> str:
     """The last name of a path, of whatever system."""
-    return PureWindowsPath(Path(path).expanduser().resolve() if path.startswith(".") else path).name or "data"
+    return PureWindowsPath(user_path(path).resolve() if path.startswith(".") else path).name or "data"

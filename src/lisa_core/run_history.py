@@ -17,6 +17,7 @@ from lisa_core.model_config import TuningConfig
 from lisa_core.run_files import CHECKPOINTS, CONFIG_FILE, METRICS_FILE
 from lisa_core.run_log import RunLog, number, read_log
 from lisa_core.settings_file import ENVIRONMENT
+from lisa_core.user_path import user_path
 
 Sort = Literal["gIoU", "cIoU", "started", "name"]
 """What runs are sorted by: the best validation result or the newest first, or from A to Z."""
@@ -176,7 +177,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
-        root = path.expanduser()
+        root = user_path(path)
         if not root.is_dir():
             raise ConfigError(f"{path} is not there or is no folder: give the folder of a run, or one that holds runs")
         runs = list(_runs_below(root))

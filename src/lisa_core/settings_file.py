@@ -14,6 +14,7 @@ from lisa_core.config import SECTIONS
 from lisa_core.errors import ConfigError
 from lisa_core.mixing import from_list
 from lisa_core.settings import hints_of
+from lisa_core.user_path import user_path
 
 ENVIRONMENT = "environment"
 """The section of a run's `config.json` that says where the run comes from; it holds no settings."""
@@ -76,11 +77,11 @@ def _beside(path: Path, name: Any) -> Path:
     if not isinstance(name, str):
         raise ConfigError(f"{path}: {EXTENDS} must be the path of one config file, not {name!r}")
     try:
-        other = path.parent / Path(name).expanduser()
+        other = path.parent / user_path(name)
         if other.is_file():
             return other
         files = {file.stem: file.name for file in other.parent.iterdir() if file.suffix in (".yaml", ".yml", ".json")}
-    except (OSError, RuntimeError, ValueError):  # locked, too long, ~ of nobody, a NUL
+    except (OSError, ValueError):  # locked, too long, a NUL
         files = {}
     near = difflib.get_close_matches(Path(name).stem, sorted(files), n=1)
     hint = f"did you mean {files[near[0]]}?" if near else "give its path, from the folder of the file that extends it"
@@ -127,6 +128,8 @@ def _unknown(name: str, section: str | None) -> str:
         return f"{name} belongs to the section {FIELD_SECTION[name]}, not {section}"
     if name.lower() == EXTENDS:
         return f"{EXTENDS} is written so, and outside of the sections"
+    if name in SECTIONS:
+        return f"{name} is a section: write its settings below it"
     near = difflib.get_close_matches(name, [*FIELD_SECTION, *SECTIONS, EXTENDS], n=1)
     return f"{name} is no setting" + (f", did you mean {near[0]}?" if near else "")
 
@@ -162,6 +165,16 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which no key may be given twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key} is given twice")
+        found[key] = value
+    return found
+
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
@@ -171,7 +184,7 @@ def _load(path: Path) -> Any:
         if len(text) > 1_000_000:
             raise ValueError("it is larger than a config can be")
         if path.suffix == ".json":  # YAML takes all of JSON but characters that are escaped in two halves
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_unique)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ValueError("references (*name) are not allowed")
         return yaml.load(text, Loader=_Loader)  # a safe loader

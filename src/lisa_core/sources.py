@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lisa_core.errors import ConfigError
+from lisa_core.user_path import user_path
 
 CONFIG_FILE = "config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -35,7 +36,7 @@ class WeightsSource:
 
 def weights_source(name: str) -> WeightsSource:
     """Where the weights of a hub name or a local folder would be read from, without touching the network."""
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         return WeightsSource("folder", str(folder))
 
@@ -102,7 +103,7 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def _config_file(name: str) -> Path:
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         if (folder / CONFIG_FILE).is_file():
             return folder / CONFIG_FILE

@@ -18,6 +18,7 @@ from lisa_core.discovery import one_line
 from lisa_core.durable import finish, put_in_place
 from lisa_core.errors import CheckpointError, ConfigError
 from lisa_core.standalone import CARD_FILE, SAM_FILE
+from lisa_core.user_path import user_path
 from lisa_core.vetting import DATA_SUFFIXES
 
 _OWN_FILES = (META_FILE, WEIGHTS_FILE, SAM_FILE, CARD_FILE)
@@ -36,7 +37,7 @@ def target(out: str | Path, overwrite: bool, needed: Iterable[str | Path] = (), 
     Raises:
         ConfigError: if something else is there, or would be lost, or nothing can be written there.
     """
-    path = Path(os.path.realpath(Path(out).expanduser()))
+    path = Path(os.path.realpath(user_path(out)))
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{out} is a file: give the name of a new folder")
     for source in needed:

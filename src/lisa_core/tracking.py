@@ -14,7 +14,7 @@ from PIL import Image
 from lisa_core.config import TrainConfig
 from lisa_core.discovery import one_line
 from lisa_core.errors import ConfigError
-from lisa_core.processes import Processes, as_numbers
+from lisa_core.processes import Processes
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class Tracking:
     def log(self, prefix: str, record: dict[str, Any], step: int) -> None:
         """Log the numbers of a record as `prefix/name`."""
         if self.active:
-            self.accelerator.log({f"{prefix}/{key}": value for key, value in as_numbers(record).items()}, step=step)
+            self.accelerator.log({f"{prefix}/{key}": value for key, value in _as_numbers(record).items()}, step=step)
 
     def picture(self, name: str, image: Image.Image, step: int) -> None:
         """Log a picture, where the tracker takes pictures."""
@@ -67,3 +67,12 @@ class Tracking:
         """Let the trackers write what they still hold."""
         if self.active:
             self.accelerator.end_training()
+
+
+def _as_numbers(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a record, as trackers take them."""
+    return {
+        key: float(value)
+        for key, value in record.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }

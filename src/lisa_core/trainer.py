@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +43,7 @@ from lisa_core.run_saving import RunSaver
 from lisa_core.sharding import fill
 from lisa_core.tracking import Tracking, check_trackers
 from lisa_core.training_model import training_model
+from lisa_core.user_path import user_path
 from lisa_core.vlm import Batch
 
 _MOST_SKIPPED = 20  # steps in a row that were left out, after which nothing good can be expected any more
@@ -85,7 +85,7 @@ class Trainer:
         self.reporter = (reporter or Reporter()) if self.processes.is_main else Reporter()
         for remark in self.processes.remarks():
             self.reporter.line(remark)
-        self.output = Path(config.run.output_dir).expanduser()
+        self.output = user_path(config.run.output_dir)
         self.folder = RunFolder(self.output)
         resumption = find_resumption(config, self.folder, self.processes)
         self.resumed_from = None if resumption is None else resumption[0]

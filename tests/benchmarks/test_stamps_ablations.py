@@ -112,6 +112,8 @@ def test_a_run_beside_others_has_one_process_and_batches_as_large() -> None:
     assert config["run"]["num_processes"] == 2
     alone = ablation_configs.settings(config, *PLACES, alone=True)
     assert "num_processes" not in alone["run"] and alone["data"]["batch_size"] == 2 * config["data"]["batch_size"]
+    config["run"]["num_processes"] = None  # as a file takes it back from the one that it extends
+    assert ablation_configs.settings(config, *PLACES, alone=True)["data"]["batch_size"] == config["data"]["batch_size"]
 
 
 def test_an_unknown_configuration_is_said() -> None:
@@ -266,6 +268,31 @@ def test_a_run_that_was_cut_off_is_no_other_one_s(tmp_path: Path, monkeypatch: p
     assert trained == ["train", "eval", "eval"], "the folder holds another run's files now"
 
 
+def test_a_run_evaluated_on_other_data_since_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    config = {"data": {"data": str(data)}}
+
+    def lisa(command: str, *arguments: str, log: Path | None = None) -> None:
+        if command == "eval":
+            of, split = arguments[2], arguments[4]
+            write_evaluation(out / "a-seed0" / f"eval_{split}.json", {"data": of}, [record(0, 0.5, 1, "a")])
+        else:
+            (out / "a-seed0").mkdir()
+
+    monkeypatch.setattr(ablations, "_lisa", lisa)
+    ablations.run_one("a", 0, config, out)
+    assert ablations.finished("a", 0, config, out)
+    other = out / "a-seed0" / "eval_test_unseen.json"
+    write_evaluation(other, {"data": str(tmp_path / "other")}, [record(0, 0.5, 1, "a")])
+    with pytest.raises(ConfigError, match=r"eval_test_unseen\.json is of \S+/other: `lisa eval \S+ --data \S+/data "):
+        ablations.finished("a", 0, config, out)
+    assert ablations.finished("a", 0, config, out, replace=True) is None
+    monkeypatch.chdir(tmp_path)
+    write_evaluation(other, {"data": "data"}, [record(0, 0.5, 1, "a")])
+    assert ablations.finished("a", 0, config, out), "the same data by another path"
+
+
 def test_scenes_that_were_cut_off_are_said(tmp_path: Path) -> None:
     assert ablations.data_hash(tmp_path) is None
     for text in ('{"complete": false}', '{"sha256": "ab', "[]"):
@@ -274,6 +301,24 @@ def test_scenes_that_were_cut_off_are_said(tmp_path: Path) -> None:
             ablations.data_hash(tmp_path)
     with pytest.raises(ConfigError, match="there is no folder"):
         ablations.data_hash(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--epochs", "-3"), "--epochs must be above 0"),
+        (("--jobs", "0"), "--jobs must be at least 1"),
+        (("--out", "file", "--only", "base"), "error: file: File exists; mend that, or give another --out"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(tmp_path: Path, monkeypatch, capsys, options, said) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ablations.py", "data", *options])
+    with pytest.raises(SystemExit) as ended:
+        ablations.main()
+    assert ended.value.code != 0 and said in f"{capsys.readouterr().err}{ended.value.code}"
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from pathlib import Path
 import captions
 import pytest
 from catalogue import Material
-from scene_files import SIDECAR
-from scenes import Counts, synthesize
+from scene_files import SIDECAR, VERSION
+from scenes import MANIFEST, Counts, synthesize
 
 from lisa_core.data import open_dataset
 from lisa_core.errors import DataError
@@ -32,15 +32,18 @@ def test_they_are_conversations_about_training_scenes(material: Material, tmp_pa
 
 
 def test_names_get_their_article() -> None:
-    names = {"a": "apple", "b": "scissors", "c": "drinking glass"}
+    names = {"a": "apple", "b": "scissors", "c": "drinking glass", "d": "bus", "e": "planet Mars", "f": "VW Beetle"}
     record = {"objects": [{"stamp": "c", "left": 60}, {"stamp": "a", "left": 5}, {"stamp": "b", "left": 30}]}
     assert captions.caption(record, names) == "An apple, scissors and a drinking glass."
     assert captions.caption({"objects": record["objects"][:1]}, names) == "A drinking glass."
+    record = {"objects": [{"stamp": stamp, "left": place} for place, stamp in enumerate("def")]}
+    assert captions.caption(record, names) == "A bus, planet Mars and a VW Beetle."
 
 
 def test_what_is_missing_or_in_the_way_is_said(material: Material, tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(DataError, match=r"run scenes\.py first"):
+    with pytest.raises(DataError, match=r"is not a benchmark that scenes\.py wrote"):
         captions.write(tmp_path, tmp_path / "out", material)
+    (tmp_path / MANIFEST).write_text(json.dumps({"complete": True, "version": VERSION}))
     record = {"split": "train", "scene": 3, "objects": [{"stamp": material.stamps[0].key, "left": 0}]}
     (tmp_path / SIDECAR).write_text(json.dumps([record]))
     with pytest.raises(DataError, match=r"scene_00003_0\.jpg: No such file"):
@@ -50,7 +53,7 @@ def test_what_is_missing_or_in_the_way_is_said(material: Material, tmp_path: Pat
         with pytest.raises(DataError, match="full: No space left on device"):
             captions.write(tmp_path, tmp_path / "full", material)
     (tmp_path / SIDECAR).write_text("[{")
-    with pytest.raises(DataError, match="was cut off"):
+    with pytest.raises(DataError, match=r"is not a benchmark that scenes\.py wrote"):
         captions.write(tmp_path, tmp_path / "out", material)
     (tmp_path / SIDECAR).write_text("[]")
     with pytest.raises(DataError, match="is there already"):

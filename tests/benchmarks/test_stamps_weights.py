@@ -60,11 +60,29 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch) -> None:
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "dinov2").mkdir()
-    (tmp_path / "dinov2" / "thesis.txt").write_text("all of it")
-    with pytest.raises(ConfigError, match="holds no converted weights"):
-        weights._emptied(tmp_path / "dinov2")
-    assert (tmp_path / "dinov2" / "thesis.txt").exists()
+    folder = tmp_path / "dinov2"
+    folder.mkdir()
+    (folder / "config.json").write_text("a model of the user's own")
+    with (
+        pytest.raises(ConfigError, match=r"dinov2 is there, and not by weights\.py: move it away"),
+        weights.converted(folder, "vit.onnx"),
+    ):
+        raise AssertionError("nothing is to be written")
+    assert [path.name for path in tmp_path.rglob("*")] == ["dinov2", "config.json"]
+
+
+def test_a_conversion_takes_the_older_one_s_place_when_it_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "dinov2"
+    folder.mkdir()  # an empty one is nobody's
+    with weights.converted(folder, "vit.onnx") as stage:
+        (stage / "config.json").write_text("first")
+    with pytest.raises(ConfigError, match="cut off"), weights.converted(folder, "vit.onnx") as stage:
+        (stage / "config.json").write_text("half")
+        raise ConfigError("cut off")
+    assert (folder / "config.json").read_text() == "first"
+    with weights.converted(folder, "vit.onnx") as stage:
+        (stage / "config.json").write_text("second")
+    assert (folder / "config.json").read_text() == "second" and list(tmp_path.iterdir()) == [folder]
 
 
 @needs_weights

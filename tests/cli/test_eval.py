@@ -189,6 +189,7 @@ def test_a_corrupt_sample_stops_or_is_left_out(workplace, invoke, refusal):
         ([*EVAL, "--batch-size", "0"], "Invalid value for '--batch-size'"),
         ([*EVAL, "-o", "absent/figures.json"], "--output: the folder absent does not exist"),
         ([*EVAL, "-o", "scenes"], "--output: scenes is a folder"),
+        ([*EVAL, "-o", "run/config.json"], "--output run/config.json is there, and no evaluation: give another file"),
         pytest.param(
             [*EVAL, "--device", "cuda"],
             "--device cuda, but torch sees no CUDA device here",

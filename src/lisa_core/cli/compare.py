@@ -12,6 +12,7 @@ from lisa_core.config import existing_data
 from lisa_core.errors import ConfigError
 from lisa_core.formats import AUTO
 from lisa_core.mixing import parse_sources
+from lisa_core.user_path import user_path
 
 if TYPE_CHECKING:
     from lisa_core.data import SegmentationDataset
@@ -105,7 +106,7 @@ def _read(
     if path.suffix != ".jsonl":
         from lisa_core.evaluation_file import how_drawn, read_evaluation
 
-        stored = read_evaluation(path.expanduser(), split)
+        stored = read_evaluation(user_path(path), split)
         return stored.records, None, how_drawn(stored.about) or "from a file of masks"
     if dataset is None:
         raise ConfigError(f"{path} holds masks, so the truth is needed too: give --data and --split")

@@ -17,6 +17,7 @@ from lisa_core.config import existing_data
 from lisa_core.errors import ConfigError
 from lisa_core.formats import AUTO
 from lisa_core.mixing import parse_sources
+from lisa_core.user_path import user_path
 
 if TYPE_CHECKING:
     from lisa_core.data import SegmentationDataset
@@ -129,6 +130,8 @@ def evaluate(
     if data is None:
         raise ConfigError(f"Missing option '--data' {_SEE}")
     writable(output, "--output")
+    if output is not None and output.is_file():
+        _refuse_foreign(output)
     writable(save_predictions, "--save-predictions")
     if predictions is not None and mask_temperature is not None:
         raise ConfigError("--mask-temperature goes with CKPT: the masks of --predictions are cut already")
@@ -265,6 +268,16 @@ def evaluate(
         raise failures[0]
 
 
+def _refuse_foreign(output: Path) -> None:
+    """Raise ConfigError for a file that is no evaluation: a run's config, say, is not to be lost to a slip."""
+    from lisa_core.evaluation_file import read_evaluation
+
+    try:
+        read_evaluation(output)
+    except ConfigError as error:
+        raise ConfigError(f"--output {output} is there, and no evaluation: give another file, or remove it") from error
+
+
 def _default_output(
     checkpoint: str | None,
     predictions: Path | None,
@@ -281,7 +294,7 @@ def _default_output(
     if predictions is not None:
         name = evaluation_path(Path(), split, None, phrasings, first).name
         return predictions.with_name(f"{predictions.stem}.{name}")
-    folder = Path(str(checkpoint)).expanduser()
+    folder = user_path(str(checkpoint))
     return evaluation_path(
         folder if folder.is_dir() else Path(), split, protocol, phrasings, first, temperature, flipped
     )

@@ -9,6 +9,7 @@ import typer
 
 from lisa_core.cli.files import writable, write
 from lisa_core.errors import ConfigError
+from lisa_core.user_path import user_path
 
 _FORMATS = (".png", ".svg", ".pdf")
 
@@ -49,7 +50,7 @@ def plot(
 
     runs, faults = read_runs(find_runs(paths))
     for folder, reason in faults.items():
-        if not runs or folder in [path.expanduser() for path in paths]:  # asked for by name
+        if not runs or folder in [user_path(path) for path in paths]:  # asked for by name
             raise ConfigError(reason)
         typer.echo(f"left out: {reason}", err=True)
     file = output or (runs[0].path if len(runs) == 1 else Path()) / "curves.png"

@@ -19,6 +19,7 @@ from lisa_core.durable import put_in_place
 from lisa_core.errors import ConfigError, DataError
 from lisa_core.formats import ALIASES, AUTO
 from lisa_core.inspection.opened import Dataset
+from lisa_core.user_path import user_path
 
 TARGETS: dict[str, type[Writer]] = {
     "jsonl": JsonlWriter,
@@ -123,7 +124,7 @@ def convert_dataset(
 
 def check_place(out: str | Path, root: str | Path, force: bool) -> Path:
     """The absolute path of a folder that may be written; raises `ConfigError` before anything is read."""
-    place = Path(os.path.realpath(Path(out).expanduser()))
+    place = Path(os.path.realpath(user_path(out)))
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{out} is a file: give the name of a new folder")
     source = Path(os.path.realpath(root))

@@ -11,6 +11,7 @@ from lisa_core.data.reasonseg import ReasonSeg
 from lisa_core.data.same_picture import group_by_image
 from lisa_core.formats import HF_PREFIX
 from lisa_core.types import IGNORE
+from lisa_core.user_path import user_path
 
 __all__ = [
     "IGNORE",
@@ -46,6 +47,6 @@ def open_dataset(
     """
     looked_at = root
     if not str(root).startswith(HF_PREFIX):
-        root = Path(root).expanduser()
+        root = user_path(root)
         looked_at = root / Path(split).parent  # a split in a folder below has its layout there
     return reader_class(looked_at, format)(root, split, phrasings, on_error=on_error)

@@ -26,6 +26,7 @@ from lisa_core.data.picture_file import opened
 from lisa_core.discovery import one_line
 from lisa_core.errors import DataError
 from lisa_core.formats import HF_PREFIX
+from lisa_core.user_path import user_path
 
 ROLES = ("image", "text", "mask", "answer", "is_sentence", "image_id")
 """What a column can be; each is looked for under its own name unless a mapping says otherwise."""
@@ -84,7 +85,7 @@ class HFDatasets(SegmentationDataset):
         row = self._table[self._rows[index]]
         where = f"{sample.annotation_path}, row {self._rows[index]}"
         data = row[self._columns["image"]]
-        folder = Path(self.source).expanduser()
+        folder = user_path(self.source)
         with opened(Path(where), _picture_bytes(data, f"{where}: `{self._columns['image']}`", folder)) as image:
             picture = image.convert("RGB")
         value = row[self._columns["mask"]]
@@ -127,7 +128,7 @@ def _load(source: str, split: str, mapping: dict[str, str]) -> tuple[Any, dict[s
         import datasets
     except ImportError as error:
         raise DataError("Hugging Face datasets need `pip install 'lisa-core[datasets]'`.") from error
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     try:
         if folder.is_dir() and any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
             loaded = datasets.load_from_disk(str(folder))

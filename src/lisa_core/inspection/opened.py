@@ -11,6 +11,7 @@ from lisa_core.data.base import NoSampleError, NoSplitError
 from lisa_core.data.opening import format_name, reader_class
 from lisa_core.errors import DataError
 from lisa_core.formats import AUTO, HF_PREFIX
+from lisa_core.user_path import user_path
 
 USUAL = ("train", "val", "test")
 
@@ -41,7 +42,7 @@ class Dataset:
 
     def __init__(self, root: str | Path, format: str = AUTO, splits: Sequence[str] | None = None) -> None:
         is_folder = not str(root).startswith(HF_PREFIX)
-        self.root: str | Path = Path(root).expanduser() if is_folder else root
+        self.root: str | Path = user_path(root) if is_folder else root
         if is_folder and not Path(self.root).is_dir():
             raise DataError(f"{self.root} is not a folder: give the folder that holds the dataset, or hf:ORG/NAME.")
         below = {Path(split).parent for split in splits or ()} - {Path()}  # a split in a folder below

@@ -11,6 +11,7 @@ from string import Template
 from lisa_core.discovery import core_version
 from lisa_core.errors import ConfigError
 from lisa_core.registry import KNOWN_PLUGINS, get_registry
+from lisa_core.user_path import user_path
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _RESERVED = ("auto", "tiny", "core")
@@ -27,7 +28,7 @@ def write_plugin(name: str, parent: Path) -> Path:
     """
     _check_name(name)
     package = f"lisa_{name.replace('-', '_')}"
-    folder = parent.expanduser() / package
+    folder = user_path(parent) / package
     if folder.exists():
         raise ConfigError(f"{folder} exists already: choose another name or --dir")
     targets = {
