@@ -29,7 +29,7 @@ config_file
 families run_history savings
 catalogue plots run_comparison
 vlm
-determinism interrupts processes provenance vision_size
+denormals determinism interrupts processes provenance vision_size
 bootstrap boundary listening matching measures metrics records run_lengths summary
 dilated feature_cache geometry loading losses mask_cut muon packed prompts quantize standardization text
 clip_llm connectors fine generic hf lora sam seg similarity tiny

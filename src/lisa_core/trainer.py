@@ -22,6 +22,7 @@ from lisa_core.data.mixture import Mixture, first_samples
 from lisa_core.data.sources import open_sources
 from lisa_core.deepspeed_engine import make_engine
 from lisa_core.deepspeed_settings import check_deepspeed
+from lisa_core.denormals import flush_denormals
 from lisa_core.determinism import deterministic
 from lisa_core.encode_ahead import encode_ahead, encodes_ahead
 from lisa_core.encoder_cache import encoder_cache
@@ -50,7 +51,7 @@ _MOST_SKIPPED = 20  # steps in a row that were left out, after which nothing goo
 
 
 class Trainer:
-    """One run from a config to a folder of checkpoints.
+    """One run from a config to a folder of checkpoints. Its thread takes denormal numbers for 0 from then on.
 
     Args:
         config: all settings; validated here.
@@ -80,6 +81,7 @@ class Trainer:
             raise ConfigError("--parallel fsdp needs several processes: add --num-processes 2, or use a launcher")
         if config.run.init_from is not None:
             find_checkpoint(config.run.init_from)
+        flush_denormals()
         self.config = config = self._with_output(config)
         self.processes.put_logs_into(config.run.output_dir)
         self.reporter = (reporter or Reporter()) if self.processes.is_main else Reporter()
