@@ -110,12 +110,12 @@ class Material:
         return stamps, [background for background in self.backgrounds if background.split == split]
 
 
-def load_material(root: Path = STAMPS) -> Material:
+def load_material() -> Material:
     """The installed material with its words; raises `ConfigError` that says what to install when some is missing."""
     need_packages()
     listed = {entry["path"] for entry in _read("stamps.json")}
     words = _read("words.json")
-    stamps = tuple(_stamp(entry, root) for entry in words["stamps"] if not entry.get("skip", False))
+    stamps = tuple(_stamp(entry) for entry in words["stamps"] if not entry.get("skip", False))
     photographs = backgrounds()
     missing = [str(stamp.path) for stamp in stamps if not stamp.path.is_file()]
     missing += [entry["name"] for entry in words["backgrounds"] if entry["name"] not in photographs]
@@ -154,7 +154,7 @@ def hold_out(stamps: Sequence[Stamp], share: float = HELD_OUT_SHARE) -> frozense
     return frozenset(chosen)
 
 
-def _stamp(entry: dict[str, Any], root: Path) -> Stamp:
+def _stamp(entry: dict[str, Any]) -> Stamp:
     words = Words(
         names=tuple(entry["names"]),
         maybe=frozenset(entry["maybe"]),
@@ -165,7 +165,7 @@ def _stamp(entry: dict[str, Any], root: Path) -> Stamp:
         size=entry["size"],
     )
     return Stamp(
-        entry["path"], root / entry["path"], entry["family"], words, entry.get("flip", True), entry.get("group")
+        entry["path"], STAMPS / entry["path"], entry["family"], words, entry.get("flip", True), entry.get("group")
     )
 
 
