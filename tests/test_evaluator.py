@@ -395,7 +395,7 @@ def test_processes_compute_equally_often_though_one_cannot_read_its_batch(model,
     alone, _ = run(model, collator, Pictures(*rows), batch_size=2, on_error="skip")
     assert alone.skipped == ["b is not an image"] * 2, "a line for each sentence that is left out"
     counts, tallies = [], {}
-    for rank in (1, 0):  # batches 0 and 2, or batch 1, which cannot be read, and none
+    for rank in (0, 1):  # batches 0 and 2, or batch 1, which cannot be read, and none
         encoded = []
         monkeypatch.setattr(evaluator, "encode", lambda *args, to=encoded: to.append(1) or encode(*args))
         sharing = Share(rank, tallies)

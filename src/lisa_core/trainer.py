@@ -22,7 +22,7 @@ from lisa_core.data.mixture import Mixture, first_samples
 from lisa_core.data.sources import open_sources
 from lisa_core.deepspeed_engine import make_engine
 from lisa_core.deepspeed_settings import check_deepspeed
-from lisa_core.denormals import flush_denormals
+from lisa_core.denormals import flushed_denormals
 from lisa_core.determinism import deterministic
 from lisa_core.encode_ahead import encode_ahead, encodes_ahead
 from lisa_core.encoder_cache import encoder_cache
@@ -51,7 +51,7 @@ _MOST_SKIPPED = 20  # steps in a row that were left out, after which nothing goo
 
 
 class Trainer:
-    """One run from a config to a folder of checkpoints. Its thread takes denormal numbers for 0 from then on.
+    """One run from a config to a folder of checkpoints.
 
     Args:
         config: all settings; validated here.
@@ -81,7 +81,6 @@ class Trainer:
             raise ConfigError("--parallel fsdp needs several processes: add --num-processes 2, or use a launcher")
         if config.run.init_from is not None:
             find_checkpoint(config.run.init_from)
-        flush_denormals()
         self.config = config = self._with_output(config)
         self.processes.put_logs_into(config.run.output_dir)
         self.reporter = (reporter or Reporter()) if self.processes.is_main else Reporter()
@@ -101,7 +100,8 @@ class Trainer:
         self.val_data = self._open("val", "first")
         if config.run.run_test:
             self._open("test", "first")
-        with advice_when_out_of_memory(config, self.processes.device):
+        device = self.processes.device
+        with advice_when_out_of_memory(config, device), flushed_denormals(device):
             self.model = training_model(config, self.processes.device, self.reporter)
         if config.speed.feature_cache is not None:
             self.model.cache = encoder_cache(self.model, config.speed.feature_cache)
@@ -126,9 +126,10 @@ class Trainer:
             RunInterrupted: after SIGTERM or SIGINT, once a checkpoint is saved.
             ConfigError, DataError, CheckpointError: for what the user can mend; what was saved before is intact.
         """
-        with Interrupts() as interrupts, deterministic(self.processes.device):
+        device = self.processes.device
+        with Interrupts() as interrupts, deterministic(device), flushed_denormals(device):
             try:
-                with advice_when_out_of_memory(self.config, self.processes.device):
+                with advice_when_out_of_memory(self.config, device):
                     return self._run(interrupts)
             finally:
                 self.reporter.stop()

@@ -308,7 +308,7 @@ def test_scenes_that_were_cut_off_are_said(tmp_path: Path) -> None:
     [
         (("--epochs", "-3"), "--epochs must be above 0"),
         (("--jobs", "0"), "--jobs must be at least 1"),
-        (("--out", "file", "--only", "base"), "error: file: File exists; mend that, or give another --out"),
+        (("--out", "file", "--only", "base"), "ablation.json: Not a directory; mend that, or give another --out"),
     ],
 )
 def test_options_that_cannot_be_are_one_line(tmp_path: Path, monkeypatch, capsys, options, said) -> None:
