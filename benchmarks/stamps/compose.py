@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from catalogue import Background, Stamp
-from cutout import LARGEST_ENLARGEMENT, Look, read_cutout, read_picture, render
+from cutout import LARGEST_ENLARGEMENT, Look, read_cutout, render
+from material import read_picture
 from PIL import Image, ImageFilter
 
 SIZES = ((512, 384), (384, 512), (480, 360), (448, 448), (512, 320))

@@ -7,9 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from material import read_picture
 from PIL import Image, ImageFilter
-
-from lisa_core.errors import DataError
 
 LARGEST_ENLARGEMENT = 1.5
 """Small sources blur when they are enlarged more."""
@@ -35,15 +34,6 @@ class Look:
     """Factor on the distance from the mean brightness."""
     saturation: float = 1.0
     """Factor on the distance from grey."""
-
-
-def read_picture(path: Path, mode: str) -> Image.Image:
-    """A picture of the installed material in a mode of PIL; raises `DataError` if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return image.convert(mode)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}): install its package again.") from error
 
 
 @lru_cache(maxsize=400)

@@ -23,6 +23,7 @@ import numpy as np
 import PIL
 from catalogue import SPLITS, Material, load_material
 from cutout import read_cutout
+from material import read_picture
 from PIL import Image
 from reading import read_manifest, read_records
 from scene_files import SIDECAR, make_files
@@ -130,7 +131,9 @@ def check(out: Path, material: Material, recompose: int = 10, say: Callable[[str
         for split, keys in used.items()
     }
     scenery = {
-        split: [fingerprint(key, _rgb(backgrounds[key].path)) for key in sorted(keys & backgrounds.keys())]
+        split: [
+            fingerprint(key, read_picture(backgrounds[key].path, "RGB")) for key in sorted(keys & backgrounds.keys())
+        ]
         for split, keys in photographs.items()
     }
     leaks += [f"{split} shows the unknown {key}" for split in splits for key in sorted(used[split] - stamps.keys())]

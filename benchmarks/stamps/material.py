@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lisa_core.errors import ConfigError, LisaError
+from PIL import Image
+
+from lisa_core.errors import ConfigError, DataError, LisaError
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 NATURE = Path("/usr/share/backgrounds/mate/nature")
@@ -91,6 +93,15 @@ def _packaged(package: str, file_name: str) -> Path:
 
 def _pip() -> str:
     return f"{sys.executable} -m pip"
+
+
+def read_picture(path: Path, mode: str) -> Image.Image:
+    """A picture of the installed material in a mode of PIL; raises `DataError` if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.convert(mode)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): install its package again.") from error
 
 
 def main() -> None:

@@ -180,9 +180,9 @@ def run(out: Path, image_sizes: Sequence[int], vision_layers: Sequence[int], tex
         raise ConfigError(f"{out} cannot be made ({error.strerror or error}): give another folder.") from error
     for size, layers in itertools.product(image_sizes, vision_layers):
         name = "dinov2" + (f"-{size}" if size != NATIVE_SIZE else "") + (f"-l{layers}" if layers != LAYERS else "")
-        print(f"{out / name}: {size} x {size} pixels, {(size // PATCH) ** 2} patches, {layers} layers")
         with converted(out / name, onnx_file.name) as folder:
             tower = convert_vision(onnx_file, folder, size, layers)
+            print(f"{out / name}: {size} x {size} pixels, {(size // PATCH) ** 2} patches, {layers} layers")
             if layers == LAYERS and size in (NATIVE_SIZE, 224):
                 _compare(onnx_file, tower, out / name)
     folder = out / "smollm2"
@@ -219,7 +219,8 @@ def converted(folder: Path, source: str) -> Iterator[Path]:
         ConfigError: if something else is there than what this has written before.
         CheckpointError: if it cannot be written.
     """
-    if folder.exists() and not (folder / _MARKER).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+    is_foreign = folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / _MARKER).is_file())
+    if is_foreign:
         raise ConfigError(f"{folder} is there, and not by weights.py: move it away, or give another folder.")
     with staged(folder) as stage:
         yield stage
