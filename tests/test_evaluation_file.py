@@ -132,8 +132,9 @@ def test_other_evaluations_of_a_folder_are_named(tmp_path):
     with pytest.raises(ConfigError) as error:
         read_evaluation(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path} was not evaluated on all of split val, teacher-forced: run `lisa eval {tmp_path} --split val`, "
-        "or give one of the files there: eval_val_first2.json, eval_val_generated.json"
+        f"{tmp_path} was not evaluated on all of split val, teacher-forced: "
+        f"run `lisa eval {tmp_path} --data DATA --split val`, or give one of the files there: "
+        "eval_val_first2.json, eval_val_generated.json"
     )
 
 

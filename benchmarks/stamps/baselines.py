@@ -92,7 +92,7 @@ def score(root: Path, split: str, saliency: Saliency, max_pictures: int | None =
     for group in track(groups, description=split, console=Console(stderr=True)):
         examples = [dataset.load(index) for index in group]
         masks = [example.mask for example in examples]
-        kinds = [read_annotation(example.sample.annotation_path)[0] for example in examples]
+        kinds = [read_annotation(example.sample.annotation_path).kind for example in examples]
         for name, guess in guesses(examples, saliency).items():
             hits, counted = listening_pairs([guess] * len(masks), masks)
             heard[name] += hits

@@ -56,6 +56,8 @@ def write(data: Path, out: Path, material: Material) -> int:
     records = read_records(data).get("train", [])
     if out.exists():
         raise DataError(f"{out} is there already: remove it, or give another folder")
+    if not records:
+        raise DataError(f"{data} has no scenes to train on: write some with scenes.py.")
     names = {stamp.key: stamp.words.names[0] for stamp in material.stamps}
     entries = []
     try:

@@ -223,8 +223,11 @@ def _pictures(hashes: dict[Path, str]) -> list[Print]:
 
 
 def _rgb(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}): write the scenes again with --force.") from error
 
 
 def main() -> None:

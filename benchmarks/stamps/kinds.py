@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reading import read_annotation
 
-from lisa_core.errors import LisaError
+from lisa_core.errors import DataError, LisaError
 from lisa_core.evaluation_file import read_evaluation
 
 WRONG = 0.1
@@ -56,7 +56,11 @@ def tallies(data: Path, evaluation: Path) -> dict[tuple[str, bool], Tally]:
     result: dict[tuple[str, bool], Tally] = defaultdict(Tally)
     for record in stored.records:
         name = record.id.partition("#")[0]
-        tally = result[read_annotation(data / str(stored.about.get("split")) / f"{name}.json")]
+        path = data / str(stored.about.get("split")) / f"{name}.json"
+        told = read_annotation(path)
+        if record.text not in told.texts:
+            raise DataError(f"{path} does not say {record.text!r}: give the data that {evaluation} is of.")
+        tally = result[told.kind, told.words_known]
         tally.ious.append(record.iou)
         tally.hits += record.listening_hits
         tally.pairs += record.listening_pairs

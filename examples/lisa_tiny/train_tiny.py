@@ -125,10 +125,10 @@ start at random, pictures are drawn. No third-party weights or pictures are in i
 {rows}
 
 The figures above are those of the packaged weights on the validation and test scenes of `make demo`
-(`lisa data synth heldout`, seed 0), none of which it was trained on or chosen by: its own scenes have another seed, and
-training starts only if no picture of the two is the same. The course of the training is measured on the validation
-scenes of that seed. Each picture of the test split shows, and first asks for, a pair of colour and shape that no
-training scene shows: {held_out}.
+(`lisa data synth heldout --train 0`, seed 0; `lisa eval tiny --data heldout --split val`, or `test`), none of which it
+was trained on or chosen by: its own scenes have another seed, and training starts only if no picture of the two is the
+same. The course of the training is measured on the validation scenes of that seed. Each picture of the test split
+shows, and first asks for, a pair of colour and shape that no training scene shows: {held_out}.
 
 ## What it is for, and what it cannot do
 

@@ -131,7 +131,7 @@ def read_evaluation(path: Path, split: str = "val") -> StoredEvaluation:
     if path.is_dir():
         folder, path = path, evaluation_path(path, split)
         if not path.is_file():
-            command = f"run `lisa eval {folder} --split {split}`"
+            command = f"run `lisa eval {folder} --data DATA --split {split}`"
             kinds = re.compile(re.escape(path.stem) + _OTHERWISE + re.escape(path.suffix))
             others = sorted(other.name for other in folder.iterdir() if kinds.fullmatch(other.name))
             if others:

@@ -43,7 +43,8 @@ def test_names_get_their_article() -> None:
 def test_what_is_missing_or_in_the_way_is_said(material: Material, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(DataError, match=r"is not a benchmark that scenes\.py wrote"):
         captions.write(tmp_path, tmp_path / "out", material)
-    (tmp_path / MANIFEST).write_text(json.dumps({"complete": True, "version": VERSION}))
+    told = {"complete": True, "version": VERSION, "sha256": "", "written_with": {}}
+    (tmp_path / MANIFEST).write_text(json.dumps(told))
     record = {"split": "train", "scene": 3, "objects": [{"stamp": material.stamps[0].key, "left": 0}]}
     (tmp_path / SIDECAR).write_text(json.dumps([record]))
     with pytest.raises(DataError, match=r"scene_00003_0\.jpg: No such file"):
@@ -58,3 +59,11 @@ def test_what_is_missing_or_in_the_way_is_said(material: Material, tmp_path: Pat
     (tmp_path / SIDECAR).write_text("[]")
     with pytest.raises(DataError, match="is there already"):
         captions.write(tmp_path, tmp_path, material)
+    with pytest.raises(DataError, match="has no scenes to train on"):
+        captions.write(tmp_path, tmp_path / "out", material)
+    (tmp_path / SIDECAR).write_text("[{}]")
+    with pytest.raises(DataError, match=r"is not a benchmark that scenes\.py wrote \('split'\)"):
+        captions.write(tmp_path, tmp_path / "out", material)
+    (tmp_path / MANIFEST).write_text(json.dumps({"complete": True, "version": VERSION}))
+    with pytest.raises(DataError, match="unfinished or of another version"):
+        captions.write(tmp_path, tmp_path / "out", material)

@@ -20,7 +20,7 @@ def evaluated(tmp_path: Path) -> tuple[Path, Path]:
     told = [("noun", True), ("noun", True), ("size", False)]
     for number, (kind, known) in enumerate(told):
         path = tmp_path / "data" / "val" / f"scene_00000_{number}.json"
-        path.write_text(json.dumps({"kind": kind, "words_known": known}))
+        path.write_text(json.dumps({"kind": kind, "words_known": known, "text": ["a bird", "the crow"]}))
     records = [
         record(0, "scene_00000_0#0", 80, 2, 2),
         record(1, "scene_00000_1#1", 4, 1, 2),
@@ -62,6 +62,10 @@ def test_what_does_not_belong_together_is_named(evaluated: tuple[Path, Path], tm
     (tmp_path / "damaged.json").write_text('{"split": "val", "samples": [{"id": "scene_00000_0#0"}]}')
     with pytest.raises(ConfigError, match=r"damaged\.json is no evaluation"):
         kinds.tallies(data, tmp_path / "damaged.json")
+    of_others = json.dumps({"kind": "size", "words_known": False, "text": ["the larger crow"]})
+    (data / "val" / "scene_00000_2.json").write_text(of_others)
+    with pytest.raises(DataError, match=r"scene_00000_2\.json does not say 'the crow': give the data that .* is of"):
+        kinds.tallies(data, evaluation)
     (data / "val" / "scene_00000_2.json").write_text("[1]")
     with pytest.raises(DataError, match=r"scene_00000_2\.json is no annotation of the benchmark"):
         kinds.tallies(data, evaluation)

@@ -324,6 +324,13 @@ def test_what_is_missing_is_said(copy: Path, material: Material) -> None:
         leaks(copy, material)
 
 
+def test_a_damaged_picture_is_named(copy: Path, material: Material) -> None:
+    path = copy / "train" / "scene_00000_0.jpg"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"scene_00000_0\.jpg cannot be read .*: write the scenes again with --force"):
+        leaks(copy, material)
+
+
 def test_an_unfinished_benchmark_is_refused(copy: Path, material: Material) -> None:
     (copy / "benchmark.json").write_text(json.dumps({"complete": False}))
     with pytest.raises(DataError, match="unfinished"):

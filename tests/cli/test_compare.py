@@ -151,7 +151,7 @@ def test_a_damaged_sample_is_named(place, refusal):
     [
         (["a"], "Missing argument 'B'"),
         (["a", "absent.json"], "absent.json does not exist: give a file that `lisa eval` wrote"),
-        (["a", "scenes"], "scenes was not evaluated on split val: run `lisa eval scenes --split val`"),
+        (["a", "scenes"], "scenes was not evaluated on split val: run `lisa eval scenes --data DATA --split val`"),
         (["a", "b", "--split", "test"], "a was not evaluated on split test"),
         (["a.jsonl", "b.jsonl"], "a.jsonl holds masks, so the truth is needed too: give --data and --split"),
         (["a.jsonl", "b.jsonl", "--data", "absent"], "data folder absent does not exist"),
