@@ -11,6 +11,8 @@ from lisa_core.errors import ConfigError
 from lisa_core.settings_file import FIELD_SECTION, settings_layers
 
 CONFIGS = Path(__file__).parent / "configs"
+TOWERS = ("image_encoder_model_name", "text_encoder_model_name", "vlm_model_name")
+"""The settings that name weights."""
 
 
 def read_config(name: str, folder: Path = CONFIGS) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def settings(
         alone: in one process, whose batches are as large as those of all processes together.
     """
     config = json.loads(json.dumps(config))
-    for name in ("image_encoder_model_name", "text_encoder_model_name", "vlm_model_name"):
+    for name in TOWERS:
         value = config["model"].get(name)
         if value is not None and value.startswith("weights/"):
             config["model"][name] = str(weights / value.removeprefix("weights/"))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ablation_configs import CONFIGS, parent_of, read_config, settings
+from ablation_configs import CONFIGS, TOWERS, parent_of, read_config, settings
 from ablation_table import SPLITS, Run, table
 
 from lisa_core.durable import write_whole
@@ -119,7 +119,8 @@ def run_all(
     """
     for name, config in configs.items():
         for seed in seeds:
-            finished(name, seed, config, out, replace)
+            if finished(name, seed, config, out, replace) is None:
+                _check_towers(config)
     failed = threading.Event()
 
     def attempt(name: str, seed: int) -> Run | None:
@@ -146,6 +147,14 @@ def run_all(
             failed.set()
         for future in everything:
             future.result()
+
+
+def _check_towers(config: dict[str, Any]) -> None:
+    """Raise ConfigError if weights of the configuration are not there: a path that is no folder is taken for a name."""
+    for name in TOWERS:
+        tower = config.get("model", {}).get(name)
+        if tower is not None and Path(tower).is_absolute() and not Path(tower).is_dir():
+            raise ConfigError(f"there is no folder {tower}: write it with weights.py, or give another --weights.")
 
 
 def data_hash(data: Path) -> str | None:

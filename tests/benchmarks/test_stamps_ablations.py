@@ -268,6 +268,21 @@ def test_a_run_that_was_cut_off_is_no_other_one_s(tmp_path: Path, monkeypatch: p
     assert trained == ["train", "eval", "eval"], "the folder holds another run's files now"
 
 
+def test_missing_weights_are_said_before_anything_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_one(*_: object) -> ablation_table.Run:
+        raise AssertionError("begun")
+
+    monkeypatch.setattr(ablations, "run_one", run_one)
+    (tmp_path / "there").mkdir()
+    for setting in ("image_encoder_model_name", "text_encoder_model_name", "vlm_model_name"):
+        config = {"model": {setting: str(tmp_path / "absent")}}
+        there = {"model": {setting: str(tmp_path / "there")}}
+        with pytest.raises(ConfigError, match=r"no folder \S+/absent: write it with weights\.py, or give another --we"):
+            next(ablations.run_all({"a": there, "b": config}, [0], tmp_path / "out"))
+        with pytest.raises(AssertionError, match="begun"):
+            next(ablations.run_all({"a": there}, [0], tmp_path / "out"))
+
+
 def test_a_run_evaluated_on_other_data_since_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
@@ -309,10 +324,13 @@ def test_scenes_that_were_cut_off_are_said(tmp_path: Path) -> None:
         (("--epochs", "-3"), "--epochs must be above 0"),
         (("--jobs", "0"), "--jobs must be at least 1"),
         (("--out", "file", "--only", "base"), "ablation.json: Not a directory; mend that, or give another --out"),
+        (("--weights", "nowhere", "--only", "base"), "/nowhere/dinov2-336-l8: write it with weights.py"),
     ],
 )
 def test_options_that_cannot_be_are_one_line(tmp_path: Path, monkeypatch, capsys, options, said) -> None:
     (tmp_path / "data").mkdir()
+    for tower in ("dinov2-336-l8", "smollm2-l10"):
+        (tmp_path / "weights" / tower).mkdir(parents=True)
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ablations.py", "data", *options])
