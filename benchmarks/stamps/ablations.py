@@ -179,7 +179,7 @@ def data_hash(data: Path) -> str | None:
 
 def _lisa(*arguments: str, log: Path | None = None) -> None:
     """Run a `lisa` command; with a log, its output goes there and it has one thread, since others run beside it."""
-    print("$ lisa", *arguments, flush=True)
+    print(f"$ lisa {' '.join(arguments)}\n", end="", flush=True)  # in one piece: others beside it print, too
     command = [sys.executable, "-m", "lisa_core", *arguments]
     if log is None:
         code = subprocess.run(command, check=False).returncode
