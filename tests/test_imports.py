@@ -19,7 +19,7 @@ PLUGIN_FILES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 # From the bottom up. A module may import what stands in its own line or further up this list, never further down;
 # a package (`data`) stands for all its modules.
 LAYERS = """
-durable errors position run_files run_log types user_path
+durable errors position process_end run_files run_log types user_path
 packaged
 formats hookspecs settings
 mixing model_config

@@ -218,6 +218,10 @@ def main() -> None:
         parser.error("--jobs must be at least 1")
     if not options.epochs > 0:
         parser.error("--epochs must be above 0")
+    if options.samples is not None and options.samples < 1:
+        parser.error("--samples must be at least 1")
+    if min(options.seeds) < 0:
+        parser.error("--seeds must be 0 or above")
     try:
         names = options.only or ["base", *sorted(p.stem for p in options.configs.glob("*.yaml") if p.stem != "base")]
         configs = {

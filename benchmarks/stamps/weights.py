@@ -34,6 +34,7 @@ from lisa_core.errors import ConfigError, LisaError
 from lisa_core.staging import staged
 
 NATIVE_SIZE, PATCH, LAYERS, WIDTH = 518, 14, 12, 384
+TEXT_LAYERS = 30
 _GRID = NATIVE_SIZE // PATCH
 _PREFIX = "backbone."
 _LAST_HIDDEN = "/backbone/layernorm/Add_1_output_0"
@@ -67,8 +68,7 @@ def cut_language(model: LlamaForCausalLM, whole: Path, layers: int, folder: Path
 
     Sentences are read best from the middle of a language model: its last layers turn to the word that comes next.
     """
-    if not 1 <= layers <= model.config.num_hidden_layers:
-        raise ConfigError(f"{layers} text layers is not 1 to {model.config.num_hidden_layers}: the model has so many.")
+    _check_layers("text", layers, model.config.num_hidden_layers)
     config = copy.deepcopy(model.config)
     config.num_hidden_layers = layers
     config.layer_types = None
@@ -117,8 +117,12 @@ def check_tower(image_size: int, layers: int) -> None:
         raise ConfigError(
             f"image size {image_size} is not a multiple of {PATCH} up to {NATIVE_SIZE}: use 224, 336, ..."
         )
-    if not 1 <= layers <= LAYERS:
-        raise ConfigError(f"{layers} vision layers is not 1 to {LAYERS}: the tower has {LAYERS}.")
+    _check_layers("vision", layers, LAYERS)
+
+
+def _check_layers(kind: str, layers: int, most: int) -> None:
+    if not 1 <= layers <= most:
+        raise ConfigError(f"{layers} {kind} layers is not 1 to {most}: the model has so many.")
 
 
 def read_tensors(onnx_file: Path) -> dict[str, Tensor]:
@@ -179,6 +183,8 @@ def run(out: Path, image_sizes: Sequence[int], vision_layers: Sequence[int], tex
     """Convert everything below `out` and print what was verified."""
     for size, layers in itertools.product(image_sizes, vision_layers):
         check_tower(size, layers)
+    for layers in text_layers:
+        _check_layers("text", layers, TEXT_LAYERS)
     need_modules("gguf", "onnx")
     gguf, onnx_file = find_gguf(), find_onnx()
     try:

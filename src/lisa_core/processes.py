@@ -156,7 +156,7 @@ def leave_group() -> None:
 
     gloo's threads outlive what a process has to do, and one that ends beside them may be aborted: its launcher would
     take the run for a failed one (seen in 8 of 25 runs of two processes that gathered something and ended). They end
-    with the last reference to the group.
+    with the last reference to the group, which may be one that nobody can let go of (see `process_end`).
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

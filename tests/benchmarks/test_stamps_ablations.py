@@ -323,6 +323,8 @@ def test_scenes_that_were_cut_off_are_said(tmp_path: Path) -> None:
     [
         (("--epochs", "-3"), "--epochs must be above 0"),
         (("--jobs", "0"), "--jobs must be at least 1"),
+        (("--samples", "0"), "--samples must be at least 1"),
+        (("--seeds", "0", "-1"), "--seeds must be 0 or above"),
         (("--out", "file", "--only", "base"), "ablation.json: Not a directory; mend that, or give another --out"),
         (("--weights", "nowhere", "--only", "base"), "/nowhere/dinov2-336-l8: write it with weights.py"),
     ],

@@ -134,3 +134,19 @@ def test_a_cut_language_model_has_the_first_layers_and_the_last_norm(tmp_path: P
         assert torch.allclose(cut.model(input_ids=ids).last_hidden_state, whole.model.norm(states[2]), atol=1e-5)
     with pytest.raises(ConfigError, match="5 text layers is not 1 to 4"):
         weights.cut_language(whole, tmp_path / "whole", 5, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "vision_layers", "text_layers", "said"),
+    [
+        ([224, 225], [12], [], "image size 225"),
+        ([224], [12, 13], [], "13 vision layers is not 1 to 12"),
+        ([224], [12], [10, 31], "31 text layers is not 1 to 30"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_written(
+    tmp_path: Path, sizes: list[int], vision_layers: list[int], text_layers: list[int], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        weights.run(tmp_path / "weights", sizes, vision_layers, text_layers)
+    assert not (tmp_path / "weights").exists()

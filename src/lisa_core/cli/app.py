@@ -32,6 +32,7 @@ from lisa_core.cli.runs import runs
 from lisa_core.cli.segment import segment
 from lisa_core.cli.train import TrainCommand, train
 from lisa_core.errors import LisaError
+from lisa_core.process_end import end_by_exit_code
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells report it: 128 + SIGINT."""
@@ -133,4 +134,7 @@ def main() -> None:
     """Run the command line; the console script `lisa` and `python -m lisa_core` start here."""
     # accelerate imports bitsandbytes if it is there, which then complains on every machine without CUDA.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    app()
+    if "LOCAL_RANK" in os.environ:
+        end_by_exit_code(app)
+    else:
+        app()
