@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +70,53 @@ def test_a_process_ends_with_its_code_and_all_that_it_said_but_is_not_torn_down(
 def test_other_processes_are_torn_down() -> None:
     """What the test above shows not to be there is there otherwise."""
     assert "torn down" in run("return", call="command()").stderr
+
+
+ABORTED = """
+import atexit
+import ctypes
+import sys
+import time
+
+from lisa_core.process_end import end_by_exit_code
+
+rank, store = int(sys.argv[1]), sys.argv[2]
+
+
+class Slow:
+    def __del__(self):
+        time.sleep(1)  # others may have the interpreter meanwhile
+
+
+def command():
+    if rank == 0:
+        # After the handlers of all that is imported later, and nobody else has the interpreter until teardown begins.
+        atexit.register(ctypes.PyDLL(None).sleep, 3)
+    import torch
+
+    torch.distributed.init_process_group("gloo", store=torch.distributed.FileStore(store, 2), rank=rank, world_size=2)
+    torch.distributed.barrier()
+    ones = torch.ones(1)
+    if rank == 0:
+        sys.modules["kept"] = Slow()
+        sys.modules["group"] = torch.distributed.group.WORLD  # as caches keep it
+        torch.distributed.all_reduce(ones, async_op=True).get_future().then(lambda future: None)
+    else:
+        time.sleep(1)  # so gloo's thread of rank 0 wants the interpreter while that is so
+        torch.distributed.all_reduce(ones)
+
+
+{call}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="calls the C library's sleep")
+def test_a_thread_of_the_group_that_asks_for_python_at_the_end_aborts_nothing(tmp_path: Path) -> None:
+    script = ABORTED.format(call="end_by_exit_code(command)")
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, str(rank), str(tmp_path / "store")], stderr=subprocess.PIPE)
+        for rank in (0, 1)
+    ]
+    told = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
