@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,14 @@ def test_a_process_ends_with_its_code_and_all_that_it_said_but_is_not_torn_down(
     assert "torn down" not in done.stderr
     assert ("ZeroDivisionError: a bug" in done.stderr) == ("ZeroDivision" in ending)
     assert ("a word" in done.stderr) == ("a word" in ending)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes a descriptor in a shell")
+def test_a_process_without_a_terminal_ends_too() -> None:
+    script = ENDS.format(ending="return", call="end_by_exit_code(command)")
+    command = f"exec {shlex.join([sys.executable, '-c', script])} >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_other_processes_are_torn_down() -> None:

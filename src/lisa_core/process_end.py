@@ -25,7 +25,7 @@ def end_by_exit_code(command: Callable[[], object]) -> None:
     code = 1
 
     def end() -> None:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by whoever started this process
             stream.flush()
         os._exit(code)
 
