@@ -12,11 +12,14 @@ import pytest
 
 ENDS = """
 import atexit
+import os
 import sys
 import threading
 import time
 
 from lisa_core.process_end import end_by_exit_code
+
+os.environ["LOCAL_RANK"] = "0"
 
 
 class Kept:
@@ -76,20 +79,28 @@ def test_a_process_without_a_terminal_ends_too() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_other_processes_are_torn_down() -> None:
-    """What the test above shows not to be there is there otherwise."""
-    assert "torn down" in run("return", call="command()").stderr
+@pytest.mark.parametrize("call", ["command()", "del os.environ['LOCAL_RANK']; end_by_exit_code(command)"])
+def test_other_processes_are_torn_down(call: str) -> None:
+    """What the tests above show not to be there is there otherwise."""
+    assert "torn down" in run("return", call=call).stderr
+
+
+def test_lost_output_is_exit_code_120_and_no_teardown() -> None:
+    lost = run("sys.stdout.flush(); sys.stdout.close()")
+    assert lost.returncode == 120 and "torn down" not in lost.stderr
 
 
 ABORTED = """
 import atexit
 import ctypes
+import os
 import sys
 import time
 
 from lisa_core.process_end import end_by_exit_code
 
 rank, store = int(sys.argv[1]), sys.argv[2]
+os.environ["LOCAL_RANK"] = str(rank)
 
 
 class Slow:
@@ -127,5 +138,9 @@ def test_a_thread_of_the_group_that_asks_for_python_at_the_end_aborts_nothing(tm
         subprocess.Popen([sys.executable, "-c", script, str(rank), str(tmp_path / "store")], stderr=subprocess.PIPE)
         for rank in (0, 1)
     ]
-    told = [process.communicate(timeout=120)[1] for process in processes]
+    try:
+        told = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], told

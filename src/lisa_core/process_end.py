@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,7 +17,8 @@ def end_by_exit_code(command: Callable[[], object]) -> None:
     ended by it, from within C++ that allows no such thing: the process is aborted (SIGABRT) though all its work is
     done, and its launcher takes the run for a failed one. It happens now and then.
 
-    Threads that Python waits for and handlers that others register with `atexit` from now on come before the end.
+    Threads that Python waits for, handlers that others register with `atexit` from now on, and those of `logging` come
+    before the end; what was registered before is left out. A process that is no one of several by then is torn down.
 
     Args:
         command: ends by returning, which is exit code 0, or by an exception, which goes on to the caller; it must be
@@ -25,9 +27,16 @@ def end_by_exit_code(command: Callable[[], object]) -> None:
     code = 1
 
     def end() -> None:
+        if "LOCAL_RANK" not in os.environ:  # accelerate sets it if the launcher did not
+            return
+        ended = code
+        logging.shutdown()
         for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by whoever started this process
-            stream.flush()
-        os._exit(code)
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                ended = 120  # Python's own for output that was lost
+        os._exit(ended)
 
     atexit.register(end)  # handlers run from the last one to the first
     try:

@@ -134,7 +134,4 @@ def main() -> None:
     """Run the command line; the console script `lisa` and `python -m lisa_core` start here."""
     # accelerate imports bitsandbytes if it is there, which then complains on every machine without CUDA.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    if "LOCAL_RANK" in os.environ:
-        end_by_exit_code(app)
-    else:
-        app()
+    end_by_exit_code(app)
