@@ -144,3 +144,17 @@ def test_a_thread_of_the_group_that_asks_for_python_at_the_end_aborts_nothing(tm
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], told
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_the_command_line_ends_so(tmp_path: Path, launched: bool) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nclass Kept:\n    def __del__(self):\n        print('torn down', file=sys.stderr)\n"
+        "sys.modules['kept'] = Kept()\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
+    environment |= {"PYTHONPATH": str(tmp_path), **({"LOCAL_RANK": "0"} if launched else {})}
+    command = [sys.executable, "-m", "lisa_core", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0 and done.stdout.startswith("lisa ")
+    assert ("torn down" in done.stderr) != launched
