@@ -6,7 +6,6 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -99,8 +98,7 @@ import time
 
 from lisa_core.process_end import end_by_exit_code
 
-rank, store = int(sys.argv[1]), sys.argv[2]
-os.environ["LOCAL_RANK"] = str(rank)
+rank = int(os.environ["RANK"])
 
 
 class Slow:
@@ -114,7 +112,7 @@ def command():
         atexit.register(ctypes.PyDLL(None).sleep, 3)
     import torch
 
-    torch.distributed.init_process_group("gloo", store=torch.distributed.FileStore(store, 2), rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo")
     torch.distributed.barrier()
     ones = torch.ones(1)
     if rank == 0:
@@ -126,35 +124,23 @@ def command():
         torch.distributed.all_reduce(ones)
 
 
-{call}
+end_by_exit_code(command)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="calls the C library's sleep")
-def test_a_thread_of_the_group_that_asks_for_python_at_the_end_aborts_nothing(tmp_path: Path) -> None:
-    script = ABORTED.format(call="end_by_exit_code(command)")
-    processes = [
-        subprocess.Popen([sys.executable, "-c", script, str(rank), str(tmp_path / "store")], stderr=subprocess.PIPE)
-        for rank in (0, 1)
-    ]
-    try:
-        told = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], told
+def test_a_thread_of_the_group_that_asks_for_python_at_the_end_aborts_nothing(run_on_two_processes) -> None:
+    run_on_two_processes(ABORTED)
 
 
 @pytest.mark.parametrize("launched", [True, False])
-def test_the_command_line_ends_so(tmp_path: Path, launched: bool) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
+def test_the_command_line_ends_so(site, run_lisa, monkeypatch: pytest.MonkeyPatch, launched: bool) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    (site.folder / "sitecustomize.py").write_text(
         "import sys\nclass Kept:\n    def __del__(self):\n        print('torn down', file=sys.stderr)\n"
         "sys.modules['kept'] = Kept()\n"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"}
-    environment |= {"PYTHONPATH": str(tmp_path), **({"LOCAL_RANK": "0"} if launched else {})}
-    command = [sys.executable, "-m", "lisa_core", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    done = run_lisa("--version", **({"LOCAL_RANK": "0"} if launched else {}))
     assert done.returncode == 0 and done.stdout.startswith("lisa ")
     assert ("torn down" in done.stderr) != launched
